@@ -16,6 +16,7 @@ const tasks = {
   check: [source, "scripts/check.mjs"],
   build: ["scripts/build.mjs"],
   snippets: ["scripts/snippets.mjs"],
+  errors: [source, "scripts/errors.mjs"],
   bench: [source, "bench/run.mjs"],
   millrace: [source, "src/cli/bin.ts"],
 };

@@ -1,0 +1,25 @@
+// node:http and a Pool of 16 with a named prepared statement: the least that can be done with pg.
+
+import { createServer } from "node:http";
+import pg from "pg";
+
+const [url, port] = process.argv.slice(2);
+const pool = new pg.Pool({ connectionString: url!, max: 16 });
+
+const server = createServer(async (request, response) => {
+  const id = Number(request.url!.slice("/cities/".length));
+  try {
+    const { rows } = await pool.query({
+      name: "city",
+      text: "select id, name, country, latitude, longitude, population from cities where id = $1",
+      values: [id],
+    });
+    const body = JSON.stringify(rows[0]);
+    response.writeHead(200, { "content-type": "application/json; charset=utf-8", "content-length": Buffer.byteLength(body) });
+    response.end(body);
+  } catch {
+    response.writeHead(500);
+    response.end();
+  }
+});
+server.listen(Number(port), "127.0.0.1");

@@ -1,0 +1,84 @@
+// `npm run bench -- <scenario>`: see bench/findings.md for the method and what was found.
+
+import { mkdir, writeFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+
+/** Scenarios, in the order of `all`. Each file exports `run(options)`, which prints its tables and returns what goes to results/. */
+const scenarios = {
+  "by-id": "one row by its id per HTTP request, against what people assemble",
+  keyset: "pages 1 to 100,000 of 2 million rows: db.page, OFFSET, and the OR expansion",
+  export: "a million rows as NDJSON over HTTP, against COPY, cursors, and FastAPI with asyncpg",
+  encode: "20 KB of JSON: serializers and compressors",
+};
+
+const help = `Usage: npm run bench -- <scenario> [options]
+
+Scenarios
+${Object.entries(scenarios)
+  .map(([name, summary]) => `  ${name.padEnd(9)} ${summary}`)
+  .join("\n")}
+  all       every one of them
+
+Options
+  --rounds <n>          rounds; in each, every candidate runs once, one after the other (default: the scenario's own)
+  --seconds <n>         how long a candidate is loaded per round, where that applies (default 5)
+  --rows <n>            rows of the table (default: the scenario's own)
+  --only <a,b>          only these candidates
+  --cpu-prof <dir>      also profile each Node server; the .cpuprofile files go to this directory
+  --help
+
+Needs two cores. HTTP scenarios load with wrk or curl; "export" compares with FastAPI when Debian's python3-fastapi,
+python3-asyncpg and uvicorn are there (orjson if it can be imported, else python3-ujson, else the standard library's json).
+Results are also written to bench/results/ as JSON.`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: "string" },
+    seconds: { type: "string", default: "5" },
+    rows: { type: "string" },
+    only: { type: "string" },
+    "cpu-prof": { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+const names = positionals[0] === "all" ? Object.keys(scenarios) : positionals;
+const unknown = names.find((name) => !Object.hasOwn(scenarios, name));
+if (values.help || names.length === 0 || unknown !== undefined) {
+  if (unknown !== undefined) console.error(`There is no scenario "${unknown}".\n`);
+  console.log(help);
+  process.exit(unknown === undefined ? 0 : 1);
+}
+if (Number(process.versions.node.split(".")[0]) < 24) {
+  console.error(`The scenarios need Node 24 or newer; this is ${process.version}. Use npm run bench, which brings it.`);
+  process.exit(1);
+}
+
+const wholeNumber = (option) => {
+  const text = values[option];
+  if (text === undefined) return undefined;
+  const number = Number(text);
+  if (Number.isSafeInteger(number) && number > 0) return number;
+  console.error(`--${option} is "${text}", expected a whole number above 0.`);
+  process.exit(1);
+};
+const options = {
+  rounds: wholeNumber("rounds"),
+  seconds: wholeNumber("seconds"),
+  rows: wholeNumber("rows"),
+  only: values.only?.split(","),
+  profileDir: values["cpu-prof"],
+};
+
+const { machine } = await import("./harness/machine.ts");
+console.log(machine());
+for (const name of names) {
+  console.log(`\n${name}: ${scenarios[name]}`);
+  const { run } = await import(`./scenarios/${name}.ts`);
+  const results = await run(options);
+  const directory = new URL("results/", import.meta.url);
+  await mkdir(directory, { recursive: true });
+  const file = new URL(`${name}-${new Date().toISOString().replaceAll(":", "-")}.json`, directory);
+  await writeFile(file, `${JSON.stringify({ scenario: name, machine: machine(), options, results }, null, 2)}\n`);
+}

@@ -1,0 +1,20 @@
+// The service as a value: all endpoints on one database. main.ts listens with it, the tests do too.
+
+import { type App, type AppOptions, type Database, createApp } from "millrace";
+import { cityEndpoints } from "./cities/endpoints.ts";
+import { observationEndpoints } from "./observations/endpoints.ts";
+import { reportReadEndpoints } from "./reports/read-endpoints.ts";
+import { reportWriteEndpoints } from "./reports/write-endpoints.ts";
+import { userEndpoints } from "./users/endpoints.ts";
+
+export interface WeatherOptions extends Pick<AppOptions, "logger" | "checkResponses"> {
+  readonly database: Database;
+}
+
+export function createWeather(options: WeatherOptions): App {
+  return createApp({
+    title: "Weather",
+    endpoints: [...cityEndpoints, ...observationEndpoints, ...userEndpoints, ...reportReadEndpoints, ...reportWriteEndpoints],
+    ...options,
+  });
+}

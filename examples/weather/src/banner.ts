@@ -1,0 +1,21 @@
+// What the service says when it is up: what it runs on, where it is, and something to try.
+
+import { relative } from "node:path";
+import { type Database, sql } from "millrace";
+import type { Config } from "./config.ts";
+
+export async function banner(url: string, config: Config, database: Database): Promise<string> {
+  const { version } = await database.one(sql<{ version: string }>`select split_part(current_setting('server_version'), ' ', 1) as version`);
+  const where = database.embedded ? `embedded, data in ${relative(process.cwd(), config.dataDir) || "."}` : database.url;
+  return `
+The weather service is up at ${url}
+
+  database  PostgreSQL ${version}, ${where}
+  cache     none yet
+  queue     none yet
+  docs      ${url}/docs
+
+  curl '${url}/cities?q=sao+p&limit=3'
+  curl '${url}/cities/5809844/observations?limit=2'
+`;
+}

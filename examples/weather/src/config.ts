@@ -1,0 +1,41 @@
+// What can be set from outside. The only place that reads the environment.
+
+import { fileURLToPath } from "node:url";
+
+export interface Config {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Absent: the embedded PostgreSQL, with its data in `dataDir`. */
+  readonly databaseUrl: string | undefined;
+  readonly dataDir: string;
+  readonly logLevel: string;
+}
+
+/** The message is for whoever starts the service. */
+export class ConfigError extends Error {}
+
+const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
+
+/** Reads the configuration. An empty variable counts as absent. @throws ConfigError naming the variable */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const port = env["PORT"] || "3000";
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new ConfigError(`PORT is ${JSON.stringify(port)}, expected a number from 0 to 65535.`);
+
+  const databaseUrl = env["DATABASE_URL"] || undefined;
+  // Not shown: it may hold a password.
+  if (databaseUrl && !/^postgres(ql)?:\/\//.test(databaseUrl)) {
+    throw new ConfigError("DATABASE_URL must begin with postgresql://, as in postgresql://user:password@host:5432/database.");
+  }
+
+  const logLevel = env["LOG_LEVEL"] || "info";
+  if (!logLevels.includes(logLevel)) throw new ConfigError(`LOG_LEVEL is ${JSON.stringify(logLevel)}, expected one of ${logLevels.join(", ")}.`);
+
+  return {
+    host: env["HOST"] || "127.0.0.1",
+    port: Number(port),
+    databaseUrl,
+    dataDir: env["DATA_DIR"] || fileURLToPath(new URL("../.millrace/postgres", import.meta.url)),
+    logLevel,
+  };
+}

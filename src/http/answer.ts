@@ -1,0 +1,182 @@
+// The end of the pipeline: a handler's result as bytes, or a failure as a problem. Every answer of the kit leaves from here.
+// See docs/problems.md and docs/compression.md.
+
+import { Readable } from "node:stream";
+import { encodeElsewhere, encodeNow, encodeStream } from "./compression/encode.ts";
+import { type Negotiated, isCompressible, negotiateCoding } from "./compression/negotiate.ts";
+import { httpErrors } from "./errors.ts";
+import { type Exchange, pathOf } from "./exchange.ts";
+import { setCommonHeaders } from "./kit.ts";
+import { compressionDefaults } from "./options.ts";
+import { failureOf, problemDocument } from "./problem-table.ts";
+
+const jsonType = "application/json; charset=utf-8";
+const textType = "text/plain; charset=utf-8";
+const bytesType = "application/octet-stream";
+
+/** Answers with what a handler returned. Does nothing when the request has been answered already. */
+export function sendResult(exchange: Exchange, result: unknown): void {
+  const { reply, target } = exchange;
+  if (exchange.answered || reply.sent) {
+    if (result instanceof Readable) result.destroy();
+    exchange.answered = true;
+    return;
+  }
+  try {
+    const { status } = target!.endpoint;
+    if (status !== 200 && reply.statusCode === 200) reply.code(status);
+    if (result instanceof Readable) return sendStream(exchange, result);
+    if (result === undefined || reply.statusCode === 204 || reply.statusCode === 304) return sendNothing(exchange);
+    if (typeof result === "string") return sendBody(exchange, result, textType);
+    if (result instanceof Uint8Array) {
+      return sendBody(exchange, Buffer.isBuffer(result) ? result : Buffer.from(result.buffer, result.byteOffset, result.byteLength), bytesType);
+    }
+    sendJson(exchange, result);
+  } catch (error) {
+    sendFailure(exchange, error);
+  }
+}
+
+function sendJson(exchange: Exchange, result: unknown): void {
+  const { target, reply } = exchange;
+  const text = JSON.stringify(result) as string | undefined;
+  if (text === undefined) return sendNothing(exchange);
+  if (target!.validateResponse) {
+    const errors = target!.validateResponse(JSON.parse(text), text.length);
+    if (errors) throw httpErrors.create("MILLRACE_HTTP_RESPONSE_INVALID", { route: target!.endpoint.route, errors });
+  }
+  if (target!.orderBy) setPageLinks(exchange, result);
+  if (target!.endpoint.auth && !reply.hasHeader("cache-control")) reply.header("cache-control", "no-store"); // somebody's own data
+  sendBody(exchange, text, jsonType);
+}
+
+function sendNothing(exchange: Exchange): void {
+  exchange.answered = true;
+  setCommonHeaders(exchange.kit, exchange.reply, exchange.requestId);
+  exchange.reply.send();
+}
+
+/** RFC 8288 links to the neighbouring pages, with the rest of the query as it was asked. */
+function setPageLinks(exchange: Exchange, result: unknown): void {
+  const { page } = result as { page?: { next?: string | null; previous?: string | null } };
+  if (!page?.next && !page?.previous) return;
+  const { url } = exchange.request;
+  const path = pathOf(url);
+  const others = new URLSearchParams(url.slice(path.length));
+  const linkTo = (cursor: string, rel: string): string => {
+    others.set("cursor", cursor);
+    return `<${path}?${others.toString()}>; rel="${rel}"`;
+  };
+  const links = [...(page.next ? [linkTo(page.next, "next")] : []), ...(page.previous ? [linkTo(page.previous, "prev")] : [])];
+  exchange.reply.header("link", links.join(", "));
+}
+
+/** How the body is to be encoded: undefined when this answer is never encoded, whoever asks. */
+function codingOf(exchange: Exchange, type: string): Negotiated | undefined {
+  const { reply } = exchange;
+  if (!exchange.target!.endpoint.compress || !isCompressible(type) || reply.hasHeader("content-encoding")) return undefined;
+  const cacheControl = reply.getHeader("cache-control");
+  if (typeof cacheControl === "string" && cacheControl.includes("no-transform")) return undefined;
+  const vary = reply.getHeader("vary");
+  if (vary === undefined) reply.header("vary", "accept-encoding");
+  else if (vary !== "*" && !String(vary).toLowerCase().includes("accept-encoding")) reply.header("vary", `${String(vary)}, accept-encoding`);
+  return negotiateCoding(exchange.request.headers["accept-encoding"]);
+}
+
+/** Sends a whole body, encoded when that is worth it. */
+function sendBody(exchange: Exchange, body: string | Buffer, defaultType: string): void {
+  const { reply } = exchange;
+  let type = reply.getHeader("content-type");
+  if (type === undefined) reply.header("content-type", (type = defaultType));
+  const negotiated = codingOf(exchange, String(type));
+  if (!negotiated || negotiated.coding === "identity" || (body.length < compressionDefaults.minBytes && !negotiated.identityRefused)) {
+    return sendBytes(exchange, body);
+  }
+  const { coding } = negotiated;
+  if (body.length <= compressionDefaults.asyncBytes) {
+    const encoded = encodeNow(coding, body);
+    reply.header("content-encoding", coding);
+    return sendBytes(exchange, encoded);
+  }
+  encodeElsewhere(coding, body).then(
+    (encoded) => {
+      if (exchange.answered) return;
+      reply.header("content-encoding", coding);
+      sendBytes(exchange, encoded);
+    },
+    (error: unknown) => sendFailure(exchange, error),
+  );
+}
+
+function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
+  exchange.answered = true;
+  exchange.bytes = typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length;
+  setCommonHeaders(exchange.kit, exchange.reply, exchange.requestId);
+  exchange.reply.send(bytes);
+}
+
+/**
+ * Pipes a stream. Its failure before the first byte is a problem; after it the connection is destroyed, so that the answer cannot
+ * look complete. The client's leaving and the deadline destroy the stream.
+ */
+function sendStream(exchange: Exchange, source: Readable): void {
+  const { reply } = exchange;
+  exchange.answered = true;
+  setCommonHeaders(exchange.kit, reply, exchange.requestId);
+  const { contentType } = source as { contentType?: unknown };
+  let type = reply.getHeader("content-type");
+  if (type === undefined) reply.header("content-type", (type = typeof contentType === "string" ? contentType : bytesType));
+  const negotiated = codingOf(exchange, String(type));
+  if (exchange.request.method === "HEAD") {
+    source.on("error", () => {}).destroy();
+    reply.send(Readable.from([])); // a stream, so that no length is claimed
+    return;
+  }
+  exchange.countOnSocket();
+  source.once("error", () => void (exchange.cut = true));
+  exchange.deadline.onAbort((reason) => source.destroy(reason as Error));
+  if (!negotiated || negotiated.coding === "identity") {
+    reply.send(source);
+    return;
+  }
+  reply.header("content-encoding", negotiated.coding);
+  reply.removeHeader("content-length");
+  reply.send(encodeStream(negotiated.coding, source));
+}
+
+/** What described the answer that is not sent. */
+const staleHeaders = ["content-encoding", "content-disposition", "content-length", "content-language", "etag", "last-modified", "link", "accept-ranges", "set-cookie", "connection"];
+
+/** Answers with the problem that `error` is. Does nothing when the request has been answered already. */
+export function sendFailure(exchange: Exchange, error: unknown): void {
+  const { reply } = exchange;
+  if (exchange.answered || reply.sent) return;
+  sendProblem(exchange, error);
+}
+
+/** As sendFailure(), also when a stream was about to be the answer but failed before its first byte. */
+export function sendProblem(exchange: Exchange, error: unknown): void {
+  const { kit, reply, request, requestId } = exchange;
+  exchange.answered = true;
+  exchange.cut = false;
+  const failure = failureOf(error);
+  logFailure(exchange, error, failure.status);
+  for (const name of staleHeaders) if (reply.hasHeader(name)) reply.removeHeader(name);
+  if (failure.headers) reply.headers(failure.headers);
+  setCommonHeaders(kit, reply, requestId);
+  reply.header("cache-control", "no-store"); // 404, 405 and 410 are cacheable by default (RFC 9110 § 15.1)
+  reply.header("content-type", "application/problem+json");
+  const body = Buffer.from(JSON.stringify(problemDocument(failure, pathOf(request.url), requestId)));
+  exchange.bytes = body.length;
+  reply.code(failure.status).send(body);
+}
+
+/** The client learns nothing of a fault; the log has all of it, under the same request id. */
+function logFailure(exchange: Exchange, error: unknown, status: number): void {
+  if (status === 503 || status === 504) {
+    const { code, message } = error as { code?: string; message?: string };
+    exchange.kit.log.warn({ requestId: exchange.requestId, status, code, reason: message }, "request not served");
+  } else if (status >= 500) {
+    exchange.kit.log.error({ requestId: exchange.requestId, status, err: error }, "request failed");
+  }
+}

@@ -1,0 +1,40 @@
+// What every request of one app or plugin shares.
+
+import type { FastifyBaseLogger, FastifyReply } from "fastify";
+import type { Database } from "../database/index.ts";
+
+export interface Kit {
+  readonly database: Database | undefined;
+  readonly checkResponses: boolean;
+  readonly log: FastifyBaseLogger;
+  /** On every answer, built once. */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** From the first moment of a drain: /readyz fails, and answers close their connections. */
+  draining: boolean;
+}
+
+/**
+ * The headers of every answer. An API's answers are data: a browser must not guess their type, run or frame them, nor tell other
+ * sites where it was (OWASP REST Security Cheat Sheet).
+ */
+export function commonHeaders(strictTransportSecurity: boolean): Kit["headers"] {
+  const headers: [string, string][] = [
+    ["x-content-type-options", "nosniff"],
+    ["content-security-policy", "default-src 'none'; frame-ancestors 'none'"],
+    ["referrer-policy", "no-referrer"],
+  ];
+  // Two years, as the preload list asks for.
+  if (strictTransportSecurity) headers.push(["strict-transport-security", "max-age=63072000; includeSubDomains"]);
+  return Object.freeze(headers);
+}
+
+/** Puts the common headers on an answer. What a handler set before stays. */
+export function setCommonHeaders(kit: Kit, reply: FastifyReply, requestId: string): void {
+  reply.header("x-request-id", requestId);
+  const { headers } = kit;
+  for (let i = 0; i < headers.length; i++) {
+    const [name, value] = headers[i]!;
+    if (!reply.hasHeader(name)) reply.header(name, value);
+  }
+  if (kit.draining) reply.header("connection", "close");
+}

