@@ -72,7 +72,7 @@ export async function startServer(command: readonly string[]): Promise<ServerUnd
     },
     async [Symbol.asyncDispose]() {
       child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), 5_000);
+      const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
       await exited;
       clearTimeout(timer);
     },
@@ -81,7 +81,9 @@ export async function startServer(command: readonly string[]): Promise<ServerUnd
 
 /** Starts one of bench/peers on this Node. */
 export function startNodePeer(name: string, args: readonly string[], profileDir?: string): Promise<ServerUnderTest> {
-  const profile = profileDir ? ["--cpu-prof", `--cpu-prof-dir=${profileDir}`] : [];
+  // The profile is written when the process ends of its own accord.
+  const exitOnSignal = "data:text/javascript,process.once('SIGTERM',()=>process.exit())";
+  const profile = profileDir ? ["--cpu-prof", `--cpu-prof-dir=${profileDir}`, "--import", exitOnSignal] : [];
   return startServer([process.execPath, "--disable-warning=ExperimentalWarning", ...profile, peerFile(name), ...args]);
 }
 

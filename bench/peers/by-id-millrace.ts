@@ -21,5 +21,5 @@ const getCity = endpoint("GET /cities/:id", { params: { id: Type.Integer() } }, 
   return city;
 });
 
-const app = createApp({ endpoints: [getCity], database, logger: { level: "warn" } });
+const app = createApp({ endpoints: [getCity], database, logger: { level: "warn" }, drainDelay: "0s" });
 await app.listen({ port: Number(port), host: "127.0.0.1" });

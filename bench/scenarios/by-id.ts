@@ -36,17 +36,30 @@ export async function run({ rounds = 5, seconds, rows = 138_398, only, profileDi
     "no database": () => startNodePeer("by-id-none.ts", []),
   };
   const candidates = [];
+  const micros = new Map<string, number[]>();
   const bodies = new Map<string, string>();
   for (const [name, start] of Object.entries(starts)) {
     if (only && !only.includes(name)) continue;
     const server = cleanUp.use(await start());
     bodies.set(name, await (await fetch(`${server.origin}/cities/4711`)).text());
     await wrk(server.origin, { seconds: 2, connections, script }); // compiled code, open connections, known statements
-    candidates.push({ name, measure: () => wrk(server.origin, { seconds, connections, script }) });
+    micros.set(name, []);
+    candidates.push({
+      name,
+      async measure() {
+        const before = await server.cpuSeconds();
+        const perSecond = await wrk(server.origin, { seconds, connections, script });
+        micros.get(name)!.push((((await server.cpuSeconds()) - before) * 1e6) / (perSecond * seconds));
+        return perSecond;
+      },
+    });
   }
   const different = [...bodies].filter(([name, body]) => name !== "no database" && body !== bodies.values().next().value);
   if (different.length > 0) throw new Error(`Not all answer the same: ${JSON.stringify([...bodies])}`);
   const samples = await interleave(candidates, rounds);
   printComparison("requests/s", samples, ["node:http + named", "Fastify + unnamed"]);
-  return samples;
+  console.log("\nProcessor time of the server process per request, which other work on the machine disturbs less:\n");
+  const used = [...micros].map(([name, values]) => ({ name, values }));
+  printComparison("µs/request", used, ["node:http + named", "Fastify + unnamed"]);
+  return { requestsPerSecond: samples, microsPerRequest: used };
 }

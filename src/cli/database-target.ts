@@ -18,7 +18,9 @@ export type DatabaseTarget =
 /** Adds the options to a command. */
 export function withTarget(command: Command): Command {
   return command
-    .addOption(new Option("--data-dir <directory>", `directory of the embedded server (default: ${databaseDefaults.embedded.dataDir})`))
+    .addOption(
+      new Option("--data-dir <directory>", `directory of the embedded server (default: ${databaseDefaults.embedded.dataDir})`),
+    )
     .addOption(new Option("--database <name>", "database on the embedded server").default("millrace"))
     .addOption(new Option("--database-url <url>", "another server (default: DATABASE_URL, when it is set)").conflicts("dataDir"));
 }

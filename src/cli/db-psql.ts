@@ -12,7 +12,10 @@ const debianVersions = "/usr/lib/postgresql";
 
 async function findPsql(): Promise<string | undefined> {
   const versions = (await readdir(debianVersions).catch((): string[] => [])).toSorted((a, b) => Number(b) - Number(a));
-  const directories = [...(process.env["PATH"] ?? "").split(delimiter), ...versions.map((version) => join(debianVersions, version, "bin"))];
+  const directories = [
+    ...(process.env["PATH"] ?? "").split(delimiter),
+    ...versions.map((version) => join(debianVersions, version, "bin")),
+  ];
   for (const directory of directories) {
     if (directory === "") continue;
     const path = join(directory, "psql");

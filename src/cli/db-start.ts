@@ -10,7 +10,9 @@ export function dbStart(): Command {
     .action(async (options: TargetOptions) => {
       const target = targetOf(options);
       if (target.kind === "server") {
-        process.stderr.write(`${target.from} names a server that Millrace does not start. Name a directory with --data-dir for the embedded one.\n`);
+        process.stderr.write(
+          `${target.from} names a server that Millrace does not start. Name a directory with --data-dir for the embedded one.\n`,
+        );
         process.exitCode = 1;
         return;
       }

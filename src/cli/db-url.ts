@@ -15,7 +15,9 @@ export function dbUrl(): Command {
       }
       const state = await describeEmbedded(target.dataDir, target.database);
       if (state.url === undefined) {
-        process.stderr.write(`There is no database in ${state.dataDir} yet. It is made when the application starts, or by: millrace db start\n`);
+        process.stderr.write(
+          `There is no database in ${state.dataDir} yet. It is made when the application starts, or by: millrace db start\n`,
+        );
         process.exitCode = 1;
         return;
       }

@@ -39,7 +39,7 @@ function keysOf<Parent extends object>(parents: readonly Parent[], key: keyof Pa
     const value = parent[key];
     if (value === undefined)
       throw databaseErrors.create("MILLRACE_RELATION_COLUMN_MISSING", { column: String(key), side: "parent rows" });
-    if (value !== null) keys.set(comparable(value), value as NonNullable<Parent[keyof Parent]>);
+    if (value !== null) keys.set(comparable(value), value);
   }
   return [...keys.values()];
 }

@@ -110,7 +110,7 @@ export const databaseErrors = defineErrors({
       `A row of ${d.bytes} bytes is larger than maxRowBytes (${d.maxRowBytes}). Leave the large column out, or raise it.`,
   },
   MILLRACE_EXPORT_INTERRUPTED: {
-    when: "An export in NDJSON failed after its first row for a reason that is not the client's business; the last line says so.",
+    when: "An export lost its connection to PostgreSQL, or failed after its first row; the last line of NDJSON says so with this code.",
     next: "Ask again. What arrived before the error line is right, but not all there is.",
     retryable: true,
     message: (d: { rows: number }) => `The export ended after ${d.rows} rows because of a failure on the server.`,

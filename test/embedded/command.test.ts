@@ -49,7 +49,9 @@ test("db start leaves the server running, db status describes it, db psql and ev
   const url = (await millrace(cwd, ["db", "url"])).stdout.trim();
   assert.equal(started.stdout.trim(), url);
 
-  const child = spawn(psql, [url, "-At", "-c", "select current_user, current_database()"], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(psql, [url, "-At", "-c", "select current_user, current_database()"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   assert.equal(await text(child.stdout), "postgres|millrace\n");
   assert.equal((await millrace(cwd, ["db", "psql", "--", "-At", "-c", "select 6 * 7"])).stdout, "42\n");
 
@@ -76,7 +78,18 @@ test("db psql starts a server that does not run, for as long as psql does, and p
   await using directory = await temporaryDirectory();
   const dataDir = join(directory.path, "data");
   await chmod(directory.path, 0o755);
-  const asked = await millrace("/", ["db", "psql", "--data-dir", dataDir, "--database", "mine", "--", "-At", "-c", "select current_database()"]);
+  const asked = await millrace("/", [
+    "db",
+    "psql",
+    "--data-dir",
+    dataDir,
+    "--database",
+    "mine",
+    "--",
+    "-At",
+    "-c",
+    "select current_database()",
+  ]);
   assert.deepEqual(asked, { code: 0, stdout: "mine\n", stderr: "" });
   assert.equal(await identifyServer(dataDir), undefined);
   const failed = await millrace("/", ["db", "psql", "--data-dir", dataDir, "--", "-c", "nonsense"]);
@@ -126,7 +139,8 @@ test("a mistake in the command line is explained, and help tells what there is",
   assert.match(unknown.stderr, /unknown command 'pqsl'\n\(Did you mean psql\?\)/);
   const help = await millrace("/", ["db", "--help"]);
   assert.equal(help.code, 0);
-  for (const name of ["url", "psql", "status", "start", "stop", "migrate"]) assert.match(help.stdout, new RegExp(`^ {2}${name} `, "m"));
+  for (const name of ["url", "psql", "status", "start", "stop", "migrate"])
+    assert.match(help.stdout, new RegExp(`^ {2}${name} `, "m"));
   assert.match((await millrace("/", ["--version"])).stdout, /^\d+\.\d+\.\d+/);
 });
 

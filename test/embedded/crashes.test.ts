@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { AppProcess, ask, identifyServer, isAlive, serverProcesses, temporaryDirectory, until } from "./app-process.ts";
+import { AppProcess, ask, identifyServer, isAlive, preparedDirectory, serverProcesses, temporaryDirectory, until } from "./app-process.ts";
 
 /** Numbers that were acknowledged and are not in the table. */
 async function lostRows(url: string, acknowledged: readonly number[]): Promise<number[]> {
@@ -23,7 +23,10 @@ const hasWritten = (program: AppProcess, rows: number): Promise<void> =>
 async function hasWrittenAfterRefusals(program: AppProcess, rows: number): Promise<void> {
   await program.next("refused");
   const first = program.messages.findIndex(({ event }) => event === "refused");
-  await until(`${rows} acknowledged rows after the loss`, () => program.messages.slice(first).filter(({ event }) => event === "acknowledged").length >= rows);
+  await until(
+    `${rows} acknowledged rows after the loss`,
+    () => program.messages.slice(first).filter(({ event }) => event === "acknowledged").length >= rows,
+  );
 }
 
 function killAll(pids: readonly number[]): void {
@@ -37,7 +40,7 @@ function killAll(pids: readonly number[]): void {
 }
 
 test("a program killed while writing loses no acknowledged row, and the next one adopts its server", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using killed = new AppProcess({ dataDir: directory.path });
   const { pid } = await killed.next("ready");
   killed.send("write");
@@ -54,7 +57,7 @@ test("a program killed while writing loses no acknowledged row, and the next one
 });
 
 test("one of two programs killed while both use the server does not disturb the other, who stops the server in the end", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using writer = new AppProcess({ dataDir: directory.path });
   const { pid, url } = await writer.next("ready");
   await using killed = new AppProcess({ dataDir: directory.path });
@@ -70,7 +73,7 @@ test("one of two programs killed while both use the server does not disturb the 
 });
 
 test("a server killed while a program writes is started again under it, with every acknowledged row", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using program = new AppProcess({ dataDir: directory.path });
   const { pid, url } = await program.next("ready");
   program.send("write");
@@ -84,7 +87,7 @@ test("a server killed while a program writes is started again under it, with eve
 });
 
 test("a server killed with all its processes while two programs use it is started once, for both", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using first = new AppProcess({ dataDir: directory.path });
   await using second = new AppProcess({ dataDir: directory.path });
   const [{ pid, url }] = await Promise.all([first.next("ready"), second.next("ready")]);
@@ -104,7 +107,7 @@ test("a server killed with all its processes while two programs use it is starte
 });
 
 test("everything killed at once while writing: the next start recovers every acknowledged row", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using first = new AppProcess({ dataDir: directory.path });
   await using second = new AppProcess({ dataDir: directory.path });
   const [{ pid }] = await Promise.all([first.next("ready"), second.next("ready")]);
@@ -122,7 +125,7 @@ test("everything killed at once while writing: the next start recovers every ack
 });
 
 test("one crashed server process costs every session, not the server, and who was present still counts", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using first = new AppProcess({ dataDir: directory.path });
   const { pid, url } = await first.next("ready");
   await using second = new AppProcess({ dataDir: directory.path });
@@ -141,12 +144,15 @@ test("one crashed server process costs every session, not the server, and who wa
 });
 
 test("a server killed while one of its processes works on is waited for: the next start does not run beside it", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using program = new AppProcess({ dataDir: directory.path });
   const { pid, url } = await program.next("ready");
   const busy = ask(url!, "select count(*) from generate_series(1, 20000000)").catch(() => "ended");
   await until("the statement runs", async () => {
-    const [row] = await ask<{ count: string }>(url!, "select count(*) from pg_stat_activity where query like '%generate_series%' and pid <> pg_backend_pid()");
+    const [row] = await ask<{ count: string }>(
+      url!,
+      "select count(*) from pg_stat_activity where query like '%generate_series%' and pid <> pg_backend_pid()",
+    );
     return row!.count === "1";
   });
   await program.kill();
@@ -160,7 +166,7 @@ test("a server killed while one of its processes works on is waited for: the nex
 });
 
 test("a postmaster.pid whose number now belongs to another program is cleaned up", async () => {
-  await using directory = await temporaryDirectory();
+  await using directory = await preparedDirectory();
   await using first = new AppProcess({ dataDir: directory.path });
   const { pid } = await first.next("ready");
   const pidFile = join(directory.path, "pg18/postmaster.pid");

@@ -50,11 +50,14 @@ test("what initdb says about a full disk becomes an error of its own", async () 
 if (process.getuid!() === 0) {
   test("a disk too small for a new database gives a clear error and keeps no debris", async () => {
     await using disk = await smallDisk(20);
-    await assert.rejects(startEmbeddedPostgres({ dataDir: join(disk.path, "data") }), (error: { code: string; message: string }) => {
-      assert.equal(error.code, "MILLRACE_EMBEDDED_DISK_FULL");
-      assert.match(error.message, new RegExp(`${disk.path}.*is full. Make room`));
-      return true;
-    });
+    await assert.rejects(
+      startEmbeddedPostgres({ dataDir: join(disk.path, "data") }),
+      (error: { code: string; message: string }) => {
+        assert.equal(error.code, "MILLRACE_EMBEDDED_DISK_FULL");
+        assert.match(error.message, new RegExp(`${disk.path}.*is full. Make room`));
+        return true;
+      },
+    );
     const { stdout } = await execute("du", ["-sk", disk.path]);
     assert.ok(Number.parseInt(stdout, 10) < 100, `left over: ${stdout}`);
   });

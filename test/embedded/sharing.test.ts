@@ -43,7 +43,10 @@ test("statements can be examined and the log decoded: the extensions and pgoutpu
   await ask(server.url, "create extension pg_stat_statements");
   const [seen] = await ask<{ count: string }>(server.url, "select count(*) from pg_stat_statements");
   assert.ok(Number(seen!.count) > 0);
-  const [slot] = await ask<{ slot: string }>(server.url, "select slot_name as slot from pg_create_logical_replication_slot('feed', 'pgoutput')");
+  const [slot] = await ask<{ slot: string }>(
+    server.url,
+    "select slot_name as slot from pg_create_logical_replication_slot('feed', 'pgoutput')",
+  );
   assert.equal(slot!.slot, "feed");
 });
 
@@ -67,7 +70,10 @@ test("a script opens the embedded database through the kit, or the server alone 
   await client.end();
   assert.equal(version, server.version);
   assert.equal(db.embedded, true);
-  assert.match(said.join("\n"), /^Creating a PostgreSQL 18 database in .*\nStarted PostgreSQL 18\.\d+ \(process \d+\) on .*pg18 in /);
+  assert.match(
+    said.join("\n"),
+    /^Creating a PostgreSQL 18 database in .*\nStarted PostgreSQL 18\.\d+ \(process \d+\) on .*pg18 in /,
+  );
 });
 
 test("a second program shares the server, and the last one out stops it", async () => {
@@ -119,7 +125,11 @@ test("programs that start at once on a new directory make one database and share
     assert.equal(new Set(pids).size, 1);
     await Promise.all(programs.map((program) => program.close()));
     assert.equal(await isAlive(pids[0]!), false);
-    assert.deepEqual((await readdir(directory.path)).toSorted(), ["pg18", "run", "server.log"], "drafts of the slower ones must be gone");
+    assert.deepEqual(
+      (await readdir(directory.path)).toSorted(),
+      ["pg18", "run", "server.log"],
+      "drafts of the slower ones must be gone",
+    );
   } finally {
     for (const program of programs) await program[Symbol.asyncDispose]();
   }
@@ -166,7 +176,11 @@ test("a program that finds the server being stopped does not join it, but waits 
     for (const row of asking.rows) asked.add(row.pid);
     return asked.size > 2 || program.messages.some(({ event }) => event === "ready");
   });
-  assert.equal(program.messages.some(({ event }) => event === "ready"), false, "it must not be ready on a server that is about to stop");
+  assert.equal(
+    program.messages.some(({ event }) => event === "ready"),
+    false,
+    "it must not be ready on a server that is about to stop",
+  );
   process.kill(before.server!.pid, "SIGINT");
   const { pid } = await program.next("ready");
   assert.notEqual(pid, before.server!.pid);

@@ -16,7 +16,9 @@ let installing: Promise<unknown> = Promise.resolve();
 async function find(binary: string): Promise<string | undefined> {
   const candidates = isAbsolute(binary)
     ? [binary]
-    : [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter((directory) => directory !== "").map((directory) => join(directory, binary));
+    : [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"]
+        .filter((directory) => directory !== "")
+        .map((directory) => join(directory, binary));
   for (const candidate of candidates) {
     const runnable = await access(candidate, constants.X_OK).then(
       () => true,

@@ -60,7 +60,9 @@ test("a run that is killed leaves neither server nor files", async () => {
   const module = fileURLToPath(new URL("postgres.ts", import.meta.url));
   const program = `const { startSharedTestServer } = await import(${JSON.stringify(module)});
     console.log((await startSharedTestServer()).url); setInterval(() => {}, 1000);`;
-  const run = spawn(process.execPath, ["--conditions=millrace-source", "--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  const run = spawn(process.execPath, ["--conditions=millrace-source", "--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const [url] = (await once(createInterface({ input: run.stdout }), "line")) as [string];
   const directory = new URL(url).searchParams.get("host")!.replace(/\/run$/, "");
   await access(directory);

@@ -50,7 +50,10 @@ rm -rf "$1"
 
 /** Removes the server and its directory when this process ends without having done so. */
 function watch(directory: string, pgdata: string): { close(): Promise<void> } {
-  const watchdog = spawn("/bin/sh", ["-c", watchdogScript, "sh", directory, pgdata], { detached: true, stdio: ["pipe", "ignore", "ignore"] });
+  const watchdog = spawn("/bin/sh", ["-c", watchdogScript, "sh", directory, pgdata], {
+    detached: true,
+    stdio: ["pipe", "ignore", "ignore"],
+  });
   const ended = new Promise<void>((resolve) => watchdog.once("exit", () => resolve()));
   watchdog.unref();
   (watchdog.stdin as unknown as { unref(): void }).unref(); // a pipe to a child is a net.Socket, which the types do not say
@@ -103,7 +106,8 @@ async function startOn(cluster: Cluster, url: string, settings: Readonly<Record<
     }
     // Processes of a killed server may hold its shared memory for a moment.
     const log = await server.log();
-    if (!log.includes("pre-existing shared memory block") || performance.now() > untilMs) throw new Error(`The test server did not start:\n${log}`);
+    if (!log.includes("pre-existing shared memory block") || performance.now() > untilMs)
+      throw new Error(`The test server did not start:\n${log}`);
     await sleep(10);
   }
 }

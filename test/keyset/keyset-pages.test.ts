@@ -32,7 +32,8 @@ describe("a keyset page", () => {
   const ids = (page: Page<Report>) => page.data.map((report) => report.id);
   const refuses = (work: () => Promise<unknown>, code: keyof typeof databaseErrors.table) =>
     assert.rejects(work, (error) => databaseErrors.is(error, code) && !/select \*|\bq\.|millrace:/i.test(error.message));
-  const page = (cursor?: string, statement: Sql<Report> = sql<Report>`select * from report`) => db.page({ ...newestFirst, cursor }, statement);
+  const page = (cursor?: string, statement: Sql<Report> = sql<Report>`select * from report`) =>
+    db.page({ ...newestFirst, cursor }, statement);
 
   it("leads forwards and back again through rows that lie microseconds apart", async () => {
     // #region walk
@@ -117,7 +118,10 @@ describe("a keyset page", () => {
     for (const limit of [0, -1, 1.5, NaN, 10_001]) {
       await refuses(() => db.page({ ...newestFirst, limit }, sql`select * from report`), "MILLRACE_KEYSET_LIMIT_INVALID");
     }
-    await refuses(() => db.page({ orderBy: ["lower(author)"], limit: 1 }, sql`select * from report`), "MILLRACE_KEYSET_ORDER_INVALID");
+    await refuses(
+      () => db.page({ orderBy: ["lower(author)"], limit: 1 }, sql`select * from report`),
+      "MILLRACE_KEYSET_ORDER_INVALID",
+    );
     await refuses(() => db.page({ orderBy: ["missing"], limit: 1 }, sql`select * from report`), "MILLRACE_KEYSET_COLUMN_UNKNOWN");
   });
 
@@ -126,7 +130,10 @@ describe("a keyset page", () => {
     const { next } = (await db.page({ ...newestFirst, scope: "/reports" }, reports)).page;
     const cursor = next!;
     await refuses(() => db.page({ ...newestFirst, cursor, scope: "/others" }, reports), "MILLRACE_CURSOR_FOREIGN");
-    await refuses(() => db.page({ ...newestFirst, orderBy: ["id"], cursor, scope: "/reports" }, reports), "MILLRACE_CURSOR_FOREIGN");
+    await refuses(
+      () => db.page({ ...newestFirst, orderBy: ["id"], cursor, scope: "/reports" }, reports),
+      "MILLRACE_CURSOR_FOREIGN",
+    );
     await using other = await createDatabase({ url: database.url, cursorSecret: secret.toUpperCase() });
     await refuses(() => other.page({ ...newestFirst, cursor, scope: "/reports" }, reports), "MILLRACE_CURSOR_INVALID");
     assert.deepEqual(ids(await db.page({ ...newestFirst, cursor, scope: "/reports" }, reports)), [3, 2]);
@@ -136,7 +143,16 @@ describe("a keyset page", () => {
     const { next } = (await page()).page;
     const texts: string[] = [];
     using _watching = queryChannel.subscribe(({ text }) => void texts.push(text));
-    const hostile = ["", "0", "'; drop table report; --", `${next!.slice(0, -2)}AA`, next!.slice(0, 8) + next!.slice(12), "\0", "ÿ".repeat(30), "A".repeat(5_000)];
+    const hostile = [
+      "",
+      "0",
+      "'; drop table report; --",
+      `${next!.slice(0, -2)}AA`,
+      next!.slice(0, 8) + next!.slice(12),
+      "\0",
+      "ÿ".repeat(30),
+      "A".repeat(5_000),
+    ];
     for (const cursor of hostile) await refuses(() => page(cursor), "MILLRACE_CURSOR_INVALID");
     assert.deepEqual(texts, []);
   });

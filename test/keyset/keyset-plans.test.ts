@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Client } from "pg";
-import { type Database, type Queryable, Sql, createDatabase, pageOf, sql } from "../../src/database/index.ts";
+import { type Database, type QueryOptions, type Queryable, Sql, createDatabase, pageOf, sql } from "../../src/database/index.ts";
 import { type TestDatabase, testDatabase } from "../harness/postgres.ts";
 
 const secret = Buffer.alloc(32, 1);
@@ -24,8 +24,16 @@ const lists: readonly { readonly name: string; readonly orderBy: readonly string
   { name: "one direction", orderBy: ["score desc", "id desc"], statement: sql`select * from big` },
   { name: "mixed directions", orderBy: ["score desc", "id"], statement: sql`select * from big` },
   { name: "NULLs last", orderBy: ["seen desc nulls last", "id desc"], statement: sql`select * from big` },
-  { name: "NULLs first, of one city", orderBy: ["seen desc", "id desc"], statement: sql`select id, seen from big where city_id = ${7} and score >= ${0}` },
-  { name: "many ties", orderBy: ["city_id", "id desc"], statement: sql`select big.id, city_id, filling from big where length(filling) > ${1}` },
+  {
+    name: "NULLs first, of one city",
+    orderBy: ["seen desc", "id desc"],
+    statement: sql`select id, seen from big where city_id = ${7} and score >= ${0}`,
+  },
+  {
+    name: "many ties",
+    orderBy: ["city_id", "id desc"],
+    statement: sql`select big.id, city_id, filling from big where length(filling) > ${1}`,
+  },
 ];
 
 describe("a keyset page of 20", () => {
@@ -58,12 +66,12 @@ describe("a keyset page of 20", () => {
     await database[Symbol.asyncDispose]();
   });
 
-  /** The plan of the last statement that `work` runs with many(), as a generic plan. */
+  /** The plan of the last statement that `work` runs with query(), which is the page's, as a generic plan. */
   async function planOf(work: (queryable: Queryable) => Promise<unknown>): Promise<Plan> {
     let last: Sql | undefined;
     const recording = {
-      query: (statement: Sql) => db.query(statement),
-      many: (statement: Sql) => db.many((last = statement)),
+      query: (statement: Sql, options?: QueryOptions) => db.query((last = statement), options),
+      many: (statement: Sql) => db.many(statement),
       one: (statement: Sql) => db.one(statement),
     } as unknown as Queryable; // pageOf uses these three
     await work(recording);
@@ -71,7 +79,9 @@ describe("a keyset page of 20", () => {
     await client.query(`prepare page as ${text}`);
     try {
       const literals = values.map((value) => client.escapeLiteral(String(value))).join(", ");
-      const { rows: plans } = await client.query<{ "QUERY PLAN": { Plan: Plan }[] }>(`explain (analyze, buffers, format json) execute page (${literals})`);
+      const { rows: plans } = await client.query<{ "QUERY PLAN": { Plan: Plan }[] }>(
+        `explain (analyze, buffers, format json) execute page (${literals})`,
+      );
       return plans[0]!["QUERY PLAN"][0]!.Plan;
     } finally {
       await client.query("deallocate page");

@@ -18,7 +18,13 @@ const values = {
   exact: fc.constantFrom("-1", "1.0", "1.00", "1.10", "99999999999999999999.5"),
   word: fc.constantFrom("", " ", "a", "A", "ä", "b", "Zebra", "zebra", "a'; drop table item; --", "\\", "日本"),
   folded: fc.constantFrom("a", "A", "b", "B", "ä"),
-  moment: fc.constantFrom("2026-01-01 00:00:00.000001+00", "2026-01-01 00:00:00.000002+00", "2026-01-01 00:00:00+00", "0044-03-15 12:00:00+00 BC", "infinity"),
+  moment: fc.constantFrom(
+    "2026-01-01 00:00:00.000001+00",
+    "2026-01-01 00:00:00.000002+00",
+    "2026-01-01 00:00:00+00",
+    "0044-03-15 12:00:00+00 BC",
+    "infinity",
+  ),
   day: fc.constantFrom("2026-01-01", "2026-01-02", "-infinity"),
   tag: fc.constantFrom("00000000-0000-0000-0000-000000000001", "ffffffff-0000-0000-0000-000000000000"),
   yes: fc.boolean(),
@@ -29,13 +35,21 @@ const values = {
 const columnNames = Object.keys(values).flatMap((name) => [name, `${name}_set`]);
 
 const row = fc.record(
-  Object.fromEntries(Object.entries(values).flatMap(([name, value]) => [[name, fc.option(value as fc.Arbitrary<unknown>, { freq: 2 })], [`${name}_set`, value]])),
+  Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) => [
+      [name, fc.option(value as fc.Arbitrary<unknown>, { freq: 2 })],
+      [`${name}_set`, value],
+    ]),
+  ),
 );
 
 const direction = fc.constantFrom("", " asc", " desc");
 const nulls = fc.constantFrom("", " nulls first", " nulls last");
 const orderBy = fc
-  .tuple(fc.shuffledSubarray(columnNames, { minLength: 0, maxLength: 4 }), fc.array(fc.tuple(direction, nulls), { minLength: 5, maxLength: 5 }))
+  .tuple(
+    fc.shuffledSubarray(columnNames, { minLength: 0, maxLength: 4 }),
+    fc.array(fc.tuple(direction, nulls), { minLength: 5, maxLength: 5 }),
+  )
   .map(([names, ways]) => [...names, "id"].map((name, i) => name + ways[i]![0] + ways[i]![1]));
 
 /** Ways to write the same rows: the pages must not care. Two of them make columns NULL that the table declares NOT NULL. */
@@ -82,7 +96,12 @@ describe(`keyset pages (seed ${seed})`, () => {
   };
 
   it("hold the same rows as OFFSET, forwards and backwards, whatever the table, the order and the statement", async () => {
-    const scenario = fc.record({ rows: fc.array(row, { maxLength: 25 }), orderBy, limit: fc.integer({ min: 1, max: 7 }), base: fc.constantFrom(...Object.keys(bases)) });
+    const scenario = fc.record({
+      rows: fc.array(row, { maxLength: 25 }),
+      orderBy,
+      limit: fc.integer({ min: 1, max: 7 }),
+      base: fc.constantFrom(...Object.keys(bases)),
+    });
     await fc.assert(
       fc.asyncProperty(scenario, async ({ rows, orderBy: order, limit, base }) => {
         await fill(rows);
@@ -97,7 +116,11 @@ describe(`keyset pages (seed ${seed})`, () => {
         }
         assert.equal(forwards.length, Math.max(1, Math.ceil(all.length / limit)));
         for (const [i, { data }] of forwards.entries()) {
-          const offset = idsOf(await db.many(sql<Item>`select * from (${statement}\n) as q order by ${orderText(order)} limit ${limit} offset ${i * limit}`));
+          const offset = idsOf(
+            await db.many(
+              sql<Item>`select * from (${statement}\n) as q order by ${orderText(order)} limit ${limit} offset ${i * limit}`,
+            ),
+          );
           assert.deepEqual(idsOf(data), offset);
         }
         assert.equal(forwards[0]!.page.previous, null);
@@ -107,7 +130,10 @@ describe(`keyset pages (seed ${seed})`, () => {
           backwards.unshift(await db.page({ ...request, cursor: previous }, statement));
           assert.ok(backwards.length <= all.length + 1, "pages without end");
         }
-        assert.deepEqual(backwards.flatMap(({ data }) => idsOf(data)), all);
+        assert.deepEqual(
+          backwards.flatMap(({ data }) => idsOf(data)),
+          all,
+        );
         for (const [i, page] of backwards.entries()) assert.equal(page.page.next === null, i === backwards.length - 1);
       }),
       { numRuns: 120, seed },

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type Database, createDatabase, databaseErrors, jsonArray, jsonObject, loadMany, loadOne, queryChannel, sql } from "../../src/database/index.ts";
+import {
+  type Database,
+  createDatabase,
+  databaseErrors,
+  jsonArray,
+  jsonObject,
+  loadMany,
+  loadOne,
+  queryChannel,
+  sql,
+} from "../../src/database/index.ts";
 import { type TestDatabase, testDatabase } from "../harness/postgres.ts";
 
 interface Report {
@@ -40,7 +50,9 @@ describe("eager loading", () => {
     await db.query(sql`insert into author select i, 'author ' || i from generate_series(1, 3) i`);
     await db.query(sql`insert into report select i, nullif(i % 4, 0), 'report ' || i from generate_series(1, 8) i`);
     // Report n has n - 1 comments.
-    await db.query(sql`insert into comment select r.id * 100 + c, r.id, 'comment ' || c from report r, generate_series(1, r.id::int - 1) c`);
+    await db.query(
+      sql`insert into comment select r.id * 100 + c, r.id, 'comment ' || c from report r, generate_series(1, r.id::int - 1) c`,
+    );
     reports = await db.many(sql<Report>`select id, author_id as "authorId", text from report order by id`);
   });
   after(async () => {
@@ -58,14 +70,31 @@ describe("eager loading", () => {
     const statements = await statementsOf(async () => {
       // #region relations
       const list = await db.many(sql<Report>`select id, author_id as "authorId", text from report order by id`);
-      const withAuthors = await loadOne(db, list, { key: "authorId", as: "author", by: "id" }, (ids) =>
-        sql<Author>`select id, name from author where id = any(${ids})`);
-      const withComments = await loadMany(db, withAuthors, { key: "id", as: "comments", by: "reportId" }, (ids) =>
-        sql<Comment>`select id, report_id as "reportId", text from comment where report_id = any(${ids}) order by id`);
+      const withAuthors = await loadOne(
+        db,
+        list,
+        { key: "authorId", as: "author", by: "id" },
+        (ids) => sql<Author>`select id, name from author where id = any(${ids})`,
+      );
+      const withComments = await loadMany(
+        db,
+        withAuthors,
+        { key: "id", as: "comments", by: "reportId" },
+        (ids) => sql<Comment>`select id, report_id as "reportId", text from comment where report_id = any(${ids}) order by id`,
+      );
       // #endregion
       const [, second] = withComments;
-      assert.deepEqual(second, { id: "2", authorId: 2, text: "report 2", author: { id: 2, name: "author 2" }, comments: [{ id: "201", reportId: "2", text: "comment 1" }] });
-      assert.deepEqual(withComments.map((report) => report.comments.length), [0, 1, 2, 3, 4, 5, 6, 7]);
+      assert.deepEqual(second, {
+        id: "2",
+        authorId: 2,
+        text: "report 2",
+        author: { id: 2, name: "author 2" },
+        comments: [{ id: "201", reportId: "2", text: "comment 1" }],
+      });
+      assert.deepEqual(
+        withComments.map((report) => report.comments.length),
+        [0, 1, 2, 3, 4, 5, 6, 7],
+      );
       assert.deepEqual(withComments.map((report) => report.author?.name ?? null).slice(2, 5), ["author 3", null, "author 1"]);
     });
     assert.equal(statements, 3);
@@ -74,7 +103,9 @@ describe("eager loading", () => {
   it("runs no statement when there is nothing to load for", async () => {
     const statements = await statementsOf(async () => {
       assert.deepEqual(await loadMany(db, [] as Report[], comments, commentsOf), []);
-      assert.deepEqual(await loadOne(db, [{ id: "1", authorId: null, text: "" }] as Report[], author, authorsOf), [{ id: "1", authorId: null, text: "", author: null }]);
+      assert.deepEqual(await loadOne(db, [{ id: "1", authorId: null, text: "" }] as Report[], author, authorsOf), [
+        { id: "1", authorId: null, text: "", author: null },
+      ]);
     });
     assert.equal(statements, 0);
   });
@@ -90,7 +121,10 @@ describe("eager loading", () => {
     const before_ = structuredClone(parents);
     const loaded = await loadMany(db, parents, comments, commentsOf);
     assert.deepEqual(parents, before_);
-    assert.deepEqual(loaded.map(({ id }) => id), parents.map(({ id }) => id));
+    assert.deepEqual(
+      loaded.map(({ id }) => id),
+      parents.map(({ id }) => id),
+    );
   });
 
   it("matches a bigint column, which comes as text, with an integer one", async () => {
@@ -108,8 +142,14 @@ describe("eager loading", () => {
       (ids) => sql<Comment>`select id, report_id as "reportId", text from comment where report_id = any(${ids})`,
     );
     // #endregion
-    assert.deepEqual(newest.map((report) => report.newest.length), [0, 1, 2, 2, 2, 2, 2, 2]);
-    assert.deepEqual(newest.at(-1)!.newest, [{ id: "807", reportId: "8", text: "comment 7" }, { id: "806", reportId: "8", text: "comment 6" }]);
+    assert.deepEqual(
+      newest.map((report) => report.newest.length),
+      [0, 1, 2, 2, 2, 2, 2, 2],
+    );
+    assert.deepEqual(newest.at(-1)!.newest, [
+      { id: "807", reportId: "8", text: "comment 7" },
+      { id: "806", reportId: "8", text: "comment 6" },
+    ]);
   });
 
   it("sees a transaction's rows when given its handle", async () => {
@@ -129,14 +169,21 @@ describe("eager loading", () => {
     const untyped: Promise<unknown> = loadOne(db, [] as Report[], { ...author, by: "uid" }, authorsOf);
     await untyped;
     const nameless = (ids: number[]) => sql<Author>`select name from author where id = any(${ids})`;
-    await assert.rejects(loadOne(db, reports, author, nameless), (error) => databaseErrors.is(error, "MILLRACE_RELATION_COLUMN_MISSING"));
+    await assert.rejects(loadOne(db, reports, author, nameless), (error) =>
+      databaseErrors.is(error, "MILLRACE_RELATION_COLUMN_MISSING"),
+    );
     const twice = (ids: number[]) => sql<Author>`select a.id, a.name from author a, generate_series(1, 2) where a.id = any(${ids})`;
     await assert.rejects(loadOne(db, reports, author, twice), (error) => databaseErrors.is(error, "MILLRACE_RELATION_NOT_UNIQUE"));
   });
 
   it("refuses a limit per parent without an order, or below one", async () => {
-    for (const relation of [{ ...comments, limitPerParent: 2 }, { ...comments, orderBy: ["id"], limitPerParent: 0 }]) {
-      await assert.rejects(loadMany(db, reports, relation, commentsOf), (error) => databaseErrors.is(error, "MILLRACE_RELATION_LIMIT_INVALID"));
+    for (const relation of [
+      { ...comments, limitPerParent: 2 },
+      { ...comments, orderBy: ["id"], limitPerParent: 0 },
+    ]) {
+      await assert.rejects(loadMany(db, reports, relation, commentsOf), (error) =>
+        databaseErrors.is(error, "MILLRACE_RELATION_LIMIT_INVALID"),
+      );
     }
   });
 
@@ -150,7 +197,11 @@ describe("eager loading", () => {
         from report order by id`);
       // #endregion
       assert.deepEqual(list[0], { id: "1", author: { id: 1, name: "author 1" }, comments: [] });
-      assert.deepEqual(list[7], { id: "8", author: null, comments: [{ text: "comment 1" }, { text: "comment 2" }, { text: "comment 3" }] });
+      assert.deepEqual(list[7], {
+        id: "8",
+        author: null,
+        comments: [{ text: "comment 1" }, { text: "comment 2" }, { text: "comment 3" }],
+      });
     });
     assert.equal(statements, 1);
   });

@@ -55,14 +55,22 @@ describe("a loader", () => {
     const { loader, batches } = watchedLoader();
     await runInContext(context(), async () => {
       const names = async (id: number) => (await loader.load(db, id))?.name;
-      assert.deepEqual(await Promise.all([names(3), names(1), names(3), loader.loadAll(db, [1, 2]).then((all) => all[1]?.name)]), ["city 3", "city 1", "city 3", "city 2"]);
+      assert.deepEqual(await Promise.all([names(3), names(1), names(3), loader.loadAll(db, [1, 2]).then((all) => all[1]?.name)]), [
+        "city 3",
+        "city 1",
+        "city 3",
+        "city 2",
+      ]);
     });
     assert.deepEqual(batches, [[3, 1, 2]]);
   });
 
   it("gives undefined for what does not exist", async () => {
     const { loader } = watchedLoader();
-    assert.deepEqual((await loader.loadAll(db, [404, 1])).map((city) => city?.id), [undefined, 1]);
+    assert.deepEqual(
+      (await loader.loadAll(db, [404, 1])).map((city) => city?.id),
+      [undefined, 1],
+    );
   });
 
   it("remembers within a request and forgets when told", async () => {
@@ -152,14 +160,20 @@ describe("a loader", () => {
     });
     await runInContext(context(), async () => {
       const settled = await Promise.allSettled([flaky.load(db, 1), flaky.load(db, 2)]);
-      assert.deepEqual(settled.map(({ status }) => status), ["rejected", "rejected"]);
+      assert.deepEqual(
+        settled.map(({ status }) => status),
+        ["rejected", "rejected"],
+      );
       assert.equal(await flaky.load(db, 1), 1);
     });
   });
 
   it("refuses keys that were not asked for, such as a bigint column's text for a number", async () => {
     const confused = defineLoader("confused", async (keys: (number | string)[]) => new Map(keys.map((key) => [String(key), true])));
-    await assert.rejects(confused.load(db, 1), (error) => databaseErrors.is(error, "MILLRACE_LOADER_KEY_UNKNOWN") && error.message.includes('string key "1"'));
+    await assert.rejects(
+      confused.load(db, 1),
+      (error) => databaseErrors.is(error, "MILLRACE_LOADER_KEY_UNKNOWN") && error.message.includes('string key "1"'),
+    );
   });
 
   it("checks its options when it is defined", () => {

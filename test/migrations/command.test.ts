@@ -12,7 +12,10 @@ import { testDatabase } from "../harness/postgres.ts";
 const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url));
 
 async function millrace(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...environment }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [bin, ...args], {
+    env: { ...process.env, ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
   const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
   return { out, err, code };
@@ -46,7 +49,10 @@ describe("millrace db migrate", () => {
       await writeFile(join(folder, "0001_broken.sql"), "select 1;\nselekt 2;");
       const { code, out, err } = await millrace(["db", "migrate", "--dir", folder, "--database-url", database.url]);
       assert.deepEqual([code, out], [1, ""]);
-      assert.match(err, /^0001_broken\.sql:2 failed: syntax error at or near "selekt".*migrate again\.\n\(MILLRACE_MIGRATION_FAILED\)\n$/);
+      assert.match(
+        err,
+        /^0001_broken\.sql:2 failed: syntax error at or near "selekt".*migrate again\.\n\(MILLRACE_MIGRATION_FAILED\)\n$/,
+      );
     } finally {
       await rm(folder, { recursive: true });
     }

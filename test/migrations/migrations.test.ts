@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { MillraceError } from "../../src/core/index.ts";
-import { type Database, type MigrateOptions, createDatabase, databaseErrors, migrate, migrationChannel, sql } from "../../src/database/index.ts";
+import {
+  type Database,
+  type MigrateOptions,
+  createDatabase,
+  databaseErrors,
+  migrate,
+  migrationChannel,
+  sql,
+} from "../../src/database/index.ts";
 import { testDatabase } from "../harness/postgres.ts";
 
 /** A database and a folder of migrations, both thrown away. */
@@ -25,7 +33,8 @@ async function project(files: Readonly<Record<string, string>> = {}) {
     write,
     rename: (from: string, to: string) => rename(join(directory, from), join(directory, to)),
     remove: (name: string) => rm(join(directory, name)),
-    migrate: (options: Partial<MigrateOptions> = {}) => migrate(db, { directory, log: (line) => void lines.push(line), ...options }),
+    migrate: (options: Partial<MigrateOptions> = {}) =>
+      migrate(db, { directory, log: (line) => void lines.push(line), ...options }),
     async [Symbol.asyncDispose]() {
       await db.close();
       await database[Symbol.asyncDispose]();
@@ -42,8 +51,10 @@ const refuses = async (work: Promise<unknown>, code: keyof typeof databaseErrors
   });
 };
 
-const exists = async (db: Database, name: string) => (await db.one<{ found: boolean }>(sql`select to_regclass(${name}) is not null as found`)).found;
-const names = async (db: Database) => (await db.many<{ name: string }>(sql`select name from millrace.migrations order by id`)).map(({ name }) => name);
+const exists = async (db: Database, name: string) =>
+  (await db.one<{ found: boolean }>(sql`select to_regclass(${name}) is not null as found`)).found;
+const names = async (db: Database) =>
+  (await db.many<{ name: string }>(sql`select name from millrace.migrations order by id`)).map(({ name }) => name);
 
 const cities = { "0001_create_cities.sql": "create table city (id int primary key);\ninsert into city values (1);\n" };
 const users = { "0002_create_users.sql": "create table person (id int primary key);\n" };
@@ -56,10 +67,21 @@ describe("migrations", () => {
     // #region migrate
     const { applied } = await migrate(db, { directory, log: (line) => logger.info(line) });
     // #endregion
-    assert.deepEqual(applied.map(({ id, name }) => [id, name]), [[1, "0001_create_cities.sql"], [2, "0002_create_users.sql"]]);
+    assert.deepEqual(
+      applied.map(({ id, name }) => [id, name]),
+      [
+        [1, "0001_create_cities.sql"],
+        [2, "0002_create_users.sql"],
+      ],
+    );
     assert.deepEqual(await p.migrate(), { applied: [], notTried: [], total: 2 });
-    assert.match(p.lines.join("\n"), /^0001_create_cities\.sql applied in .*\n0002_.*\nThe database is up to date: 2 migrations\.$/);
-    const row = await db.one<{ checksum: string; version: string; duration_ms: number }>(sql`select * from millrace.migrations where id = 1`);
+    assert.match(
+      p.lines.join("\n"),
+      /^0001_create_cities\.sql applied in .*\n0002_.*\nThe database is up to date: 2 migrations\.$/,
+    );
+    const row = await db.one<{ checksum: string; version: string; duration_ms: number }>(
+      sql`select * from millrace.migrations where id = 1`,
+    );
     assert.match(row.checksum, /^[0-9a-f]{64}$/);
     assert.match(row.version, /^\d+\.\d+\.\d+/);
     assert.ok(row.duration_ms >= 0);
@@ -80,8 +102,14 @@ describe("migrations", () => {
     const databases = await Promise.all(Array.from({ length: 5 }, () => createDatabase({ url: p.url })));
     try {
       const reports = await Promise.all(databases.map((db) => migrate(db, { directory: p.directory })));
-      assert.deepEqual(reports.map(({ applied }) => applied.length).toSorted(), [0, 0, 0, 0, 2]);
-      assert.deepEqual(reports.map(({ total }) => total), [2, 2, 2, 2, 2]);
+      assert.deepEqual(
+        reports.map(({ applied }) => applied.length).toSorted((a, b) => a - b),
+        [0, 0, 0, 0, 2],
+      );
+      assert.deepEqual(
+        reports.map(({ total }) => total),
+        [2, 2, 2, 2, 2],
+      );
     } finally {
       await Promise.all(databases.map((db) => db.close()));
     }
@@ -105,7 +133,11 @@ describe("migrations", () => {
       "0002_broken.sql": "create table half (id int);\n-- ein Kommentar: 日本 🎏\ninsert into half\n  select nothing;\n",
       "0003_later.sql": "create table later (id int);",
     });
-    await refuses(p.migrate(), "MILLRACE_MIGRATION_FAILED", /0002_broken\.sql:4 failed: column "nothing" does not exist.*rolled back/);
+    await refuses(
+      p.migrate(),
+      "MILLRACE_MIGRATION_FAILED",
+      /0002_broken\.sql:4 failed: column "nothing" does not exist.*rolled back/,
+    );
     assert.deepEqual([await exists(p.db, "city"), await exists(p.db, "half"), await exists(p.db, "later")], [true, false, false]);
     assert.deepEqual(await names(p.db), ["0001_create_cities.sql"]);
     await p.write({ "0002_broken.sql": "create table half (id int);" });
@@ -171,17 +203,31 @@ describe("migrations", () => {
   });
 
   it("change nothing in a dry run, and say what they would do", async () => {
-    await using p = await project({ ...cities, ...users, "0003_index.sql": "-- millrace: no transaction\ncreate index concurrently on person (id);" });
+    await using p = await project({
+      ...cities,
+      ...users,
+      "0003_index.sql": "-- millrace: no transaction\ncreate index concurrently on person (id);",
+    });
     const report = await p.migrate({ dryRun: true });
     assert.deepEqual([report.applied.map(({ id }) => id), report.notTried, report.total], [[1, 2], ["0003_index.sql"], 0]);
-    assert.match(p.lines.join("\n"), /0001_create_cities\.sql would be applied.*\n0002.*\n0003_index\.sql would be applied, but cannot be tried.*\nDry run: everything was rolled back\./);
+    assert.match(
+      p.lines.join("\n"),
+      /0001_create_cities\.sql would be applied.*\n0002.*\n0003_index\.sql would be applied, but cannot be tried.*\nDry run: everything was rolled back\./,
+    );
     assert.deepEqual([await exists(p.db, "city"), await exists(p.db, "millrace.migrations")], [false, false]);
     await p.write({ "0002_create_users.sql": "create table city (id int);" });
-    await refuses(p.migrate({ dryRun: true }), "MILLRACE_MIGRATION_FAILED", /0002_create_users\.sql failed: relation "city" already exists/);
+    await refuses(
+      p.migrate({ dryRun: true }),
+      "MILLRACE_MIGRATION_FAILED",
+      /0002_create_users\.sql failed: relation "city" already exists/,
+    );
   });
 
   it("can do without a transaction for what PostgreSQL refuses in one, one statement at a time", async () => {
-    await using p = await project({ ...cities, "0002_index.sql": "-- Why: reads by name.\n-- millrace: no transaction\ncreate index concurrently city_id on city (id);" });
+    await using p = await project({
+      ...cities,
+      "0002_index.sql": "-- Why: reads by name.\n-- millrace: no transaction\ncreate index concurrently city_id on city (id);",
+    });
     assert.equal((await p.migrate()).total, 2);
     assert.ok(await exists(p.db, "city_id"));
     await p.write({ "0003_two.sql": "-- millrace: no transaction\ncreate table one (id int); create table two (id int);" });
@@ -191,7 +237,10 @@ describe("migrations", () => {
   });
 
   it("build an index concurrently while another process waits for its turn", async () => {
-    await using p = await project({ ...cities, "0002_index.sql": "-- millrace: no transaction\ncreate index concurrently city_id on city (id);" });
+    await using p = await project({
+      ...cities,
+      "0002_index.sql": "-- millrace: no transaction\ncreate index concurrently city_id on city (id);",
+    });
     await using other = await createDatabase({ url: p.url });
     const [first, second] = await Promise.all([p.migrate(), migrate(other, { directory: p.directory })]);
     assert.equal(first.applied.length + second.applied.length, 2);
@@ -204,7 +253,10 @@ describe("migrations", () => {
     });
     assert.equal((await p.migrate()).total, 2);
     assert.ok(await exists(p.db, "public.plain"));
-    assert.deepEqual(await p.db.one(sql`select current_setting('statement_timeout') as timeout, current_user = session_user as self`), { timeout: "0", self: true });
+    assert.deepEqual(
+      await p.db.one(sql`select current_setting('statement_timeout') as timeout, current_user = session_user as self`),
+      { timeout: "0", self: true },
+    );
   });
 
   it("give up on a table that is in use instead of holding up everybody who wants it", async () => {

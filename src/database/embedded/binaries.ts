@@ -97,8 +97,9 @@ async function copyOf(root: string, version: string, parent: string): Promise<st
     const draft = await mkdtemp(`${target}.copy-${process.pid}-`);
     try {
       await cp(join(root, "native"), join(draft, "native"), { recursive: true, verbatimSymlinks: true });
-      await completeLinks(draft);
+      // First, because a read-only original makes a read-only copy.
       await openForReading(draft);
+      await completeLinks(draft);
       await rename(draft, target).catch((error: NodeJS.ErrnoException) => {
         // Another process was faster with the same copy.
         if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;

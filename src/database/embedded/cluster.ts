@@ -33,10 +33,12 @@ async function makeDirectory(directory: string, user: ServerUser | undefined): P
   const existing = await nearestExisting(directory);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   if (!user) return;
-  for (let made = directory; made !== existing && made !== dirname(made); made = dirname(made)) await lchown(made, user.uid, user.gid);
+  for (let made = directory; made !== existing && made !== dirname(made); made = dirname(made))
+    await lchown(made, user.uid, user.gid);
   // An empty directory that root made for this purpose (mktemp -d) is for the server's user from now on.
   const { uid } = await stat(directory);
-  if (uid === 0 && !(await canReach(user, directory, 1)) && (await readdir(directory)).length === 0) await lchown(directory, user.uid, user.gid);
+  if (uid === 0 && !(await canReach(user, directory, 1)) && (await readdir(directory)).length === 0)
+    await lchown(directory, user.uid, user.gid);
 }
 
 /** A directory that only the server's user can enter, at a name that others could have taken before. */
@@ -53,7 +55,8 @@ async function makePrivateDirectory(directory: string, user: ServerUser | undefi
   const owner = user?.uid ?? process.getuid?.() ?? entry.uid;
   // Between another process's mkdir and chown the directory is still root's, as it is when that process was killed in between.
   if (entry.isDirectory() && runsAsRoot() && entry.uid === 0 && user) await lchown(directory, user.uid, user.gid);
-  else if (!entry.isDirectory() || entry.uid !== owner) throw databaseErrors.create("MILLRACE_EMBEDDED_DIRECTORY_TAKEN", { path: directory });
+  else if (!entry.isDirectory() || entry.uid !== owner)
+    throw databaseErrors.create("MILLRACE_EMBEDDED_DIRECTORY_TAKEN", { path: directory });
   if ((entry.mode & 0o077) === 0) return;
   const handle = await open(directory, constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {

@@ -63,10 +63,20 @@ const joinFiles = async (files: Files): Promise<Presence | undefined> => {
 export async function describeEmbedded(dataDir: string, database: string): Promise<EmbeddedState> {
   const files = await findFiles(dataDir);
   if (!files) {
-    return { dataDir: resolve(dataDir), major: undefined, server: undefined, usedBy: [], keptRunning: false, url: undefined, logFile: undefined };
+    return {
+      dataDir: resolve(dataDir),
+      major: undefined,
+      server: undefined,
+      usedBy: [],
+      keptRunning: false,
+      url: undefined,
+      logFile: undefined,
+    };
   }
   const file = await readPostmasterFile(files.pgdata);
-  const seen = await othersPresent({ ...files, socketDir: file?.socketDir ?? files.socketDir }, joinTimeoutMs).catch(() => undefined);
+  const seen = await othersPresent({ ...files, socketDir: file?.socketDir ?? files.socketDir }, joinTimeoutMs).catch(
+    () => undefined,
+  );
   return {
     dataDir: files.dataDir,
     major: files.major,

@@ -25,7 +25,11 @@ export const readLinkIn = async (dataDir: string): Promise<string | undefined> =
 };
 
 /** The directory that stands in for `dataDir`, made at first use. */
-export async function keepElsewhere(dataDir: string, user: ServerUser | undefined, log: (message: string) => void): Promise<string> {
+export async function keepElsewhere(
+  dataDir: string,
+  user: ServerUser | undefined,
+  log: (message: string) => void,
+): Promise<string> {
   const hash = createHash("sha256").update(dataDir).digest("hex").slice(0, 16);
   await mkdir(parent, { recursive: true, mode: 0o755 });
   await assertOwnedByRoot(systemDirectory);
@@ -44,8 +48,11 @@ export async function keepElsewhere(dataDir: string, user: ServerUser | undefine
       },
     );
     place = (linked ? candidate : await readLinkIn(dataDir)) ?? candidate;
-    log(`${dataDir} cannot be reached by the user that PostgreSQL runs as (root may not run it); the database is kept in ${place}.`);
-    for (const name of earlier) log(`${join(parent, name)} holds an earlier database of ${dataDir}. Remove it when you no longer need it.`);
+    log(
+      `${dataDir} cannot be reached by the user that PostgreSQL runs as (root may not run it); the database is kept in ${place}.`,
+    );
+    for (const name of earlier)
+      log(`${join(parent, name)} holds an earlier database of ${dataDir}. Remove it when you no longer need it.`);
   }
   // The link survived but its target did not: somebody cleaned up.
   await mkdir(place, { mode: 0o700, recursive: true });

@@ -16,7 +16,14 @@ import { formatDuration, systemClock } from "../../core/index.ts";
 import { databaseErrors } from "../errors.ts";
 import type { Cluster } from "./cluster.ts";
 import { lookEveryMs } from "./options.ts";
-import { type StartingServer, identify, readLog, readPostmasterFile, removeForeignLockFile, spawnPostmaster } from "./postmaster.ts";
+import {
+  type StartingServer,
+  identify,
+  readLog,
+  readPostmasterFile,
+  removeForeignLockFile,
+  spawnPostmaster,
+} from "./postmaster.ts";
 import { type JoinRefusal, type Presence, join } from "./presence.ts";
 import { isDiskFull, saysDiskFull } from "./program.ts";
 
@@ -54,7 +61,10 @@ async function untilReady(server: StartingServer, cluster: Cluster, mayWait: () 
  * Joins the server of the cluster, starting it first when it does not run.
  * @throws MILLRACE_EMBEDDED_START_FAILED, MILLRACE_EMBEDDED_START_TIMEOUT, MILLRACE_EMBEDDED_DISK_FULL
  */
-export async function joinOrStart(cluster: Cluster, options: StartOptions): Promise<{ readonly presence: Presence; readonly started: boolean }> {
+export async function joinOrStart(
+  cluster: Cluster,
+  options: StartOptions,
+): Promise<{ readonly presence: Presence; readonly started: boolean }> {
   const untilMs = systemClock.monotonic() + options.timeoutMs;
   const remainingMs = (): number => untilMs - systemClock.monotonic();
   const mayWait = (): boolean => remainingMs() > 0 && !options.signal?.aborted;
@@ -87,9 +97,11 @@ export async function joinOrStart(cluster: Cluster, options: StartOptions): Prom
       break;
     }
     const log = await server.log();
-    if (saysDiskFull(log) || (await isDiskFull(cluster.pgdata))) throw databaseErrors.create("MILLRACE_EMBEDDED_DISK_FULL", { directory: cluster.pgdata });
+    if (saysDiskFull(log) || (await isDiskFull(cluster.pgdata)))
+      throw databaseErrors.create("MILLRACE_EMBEDDED_DISK_FULL", { directory: cluster.pgdata });
     if (memoryHeld.test(log)) {
-      waitingFor = "processes of an earlier server that was killed still run and hold its shared memory; end them (ps -ef | grep postgres)";
+      waitingFor =
+        "processes of an earlier server that was killed still run and hold its shared memory; end them (ps -ef | grep postgres)";
       await sleep(memoryRetryMs);
     } else if (lostTheRace.test(log)) {
       waitingFor = "another server held its lock file";

@@ -74,7 +74,12 @@ export const lookEveryMs = 10;
 /** A crashed server is started again at once, then after waits that double up to half a minute (a full disk stays full for a while). */
 export const restartWaits = Object.freeze({ firstMs: 500, maxMs: 30_000 });
 
-const defaults = Object.freeze({ database: "millrace", settings: {}, log: () => {}, startTimeout: "60s" }) satisfies Partial<EmbeddedPostgresOptions>;
+const defaults = Object.freeze({
+  database: "millrace",
+  settings: {},
+  log: () => {},
+  startTimeout: "60s",
+}) satisfies Partial<EmbeddedPostgresOptions>;
 
 const checks = {
   dataDir: string,

@@ -100,7 +100,10 @@ export interface StartingServer {
   readonly log: () => Promise<string>;
 }
 
-async function openLog(path: string, user: ServerUser | undefined): Promise<{ readonly fd: number; readonly offset: number; close(): Promise<void> }> {
+async function openLog(
+  path: string,
+  user: ServerUser | undefined,
+): Promise<{ readonly fd: number; readonly offset: number; close(): Promise<void> }> {
   const { size } = await stat(path).catch(() => ({ size: 0 }));
   if (size > maxLogBytes) await rename(path, `${path}.1`);
   // Not through a link: the directory may belong to the server's user, while this process may be root.

@@ -140,7 +140,10 @@ export async function join(cluster: Pick<Cluster, "pgdata" | "socketDir">, timeo
 export function isConnectionEnd(error: unknown): boolean {
   if (isDatabaseError(error)) return error.code?.startsWith("57P") ?? false;
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  return error instanceof Error && (code === undefined ? /^(Connection terminated|Client )/.test(error.message) : /^(ECONN|EPIPE)/.test(code));
+  return (
+    error instanceof Error &&
+    (code === undefined ? /^(Connection terminated|Client )/.test(error.message) : /^(ECONN|EPIPE)/.test(code))
+  );
 }
 
 /** Who uses the server, asked without joining. Rejects when it does not answer. */

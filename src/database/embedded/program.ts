@@ -7,7 +7,11 @@ import { databaseErrors } from "../errors.ts";
 import type { ServerUser } from "./server-user.ts";
 
 /** The same messages and the same clock everywhere; and no PG… variable of the caller reaches the server. */
-export const programEnvironment: Readonly<Record<string, string>> = { LC_ALL: "C", TZ: "UTC", PATH: "/usr/bin:/bin:/usr/sbin:/sbin" };
+export const programEnvironment: Readonly<Record<string, string>> = {
+  LC_ALL: "C",
+  TZ: "UTC",
+  PATH: "/usr/bin:/bin:/usr/sbin:/sbin",
+};
 
 /** As much of a program's output as a message can carry. */
 const maxOutputBytes = 8_192;
@@ -35,9 +39,17 @@ export async function isDiskFull(directory: string): Promise<boolean> {
 export function startError(program: string, cwd: string, error: NodeJS.ErrnoException): Error {
   // "No such file" while the file is there: what is missing is the loader that it names, which is glibc's.
   if (error.code === "ENOENT" && existsSync(program) && existsSync(cwd)) {
-    return databaseErrors.create("MILLRACE_EMBEDDED_UNSUPPORTED", { platform: `${process.platform}-${process.arch} without glibc` }, error);
+    return databaseErrors.create(
+      "MILLRACE_EMBEDDED_UNSUPPORTED",
+      { platform: `${process.platform}-${process.arch} without glibc` },
+      error,
+    );
   }
-  return databaseErrors.create("MILLRACE_EMBEDDED_START_FAILED", { reason: `${program} cannot be run: ${error.message}`, log: "" }, error);
+  return databaseErrors.create(
+    "MILLRACE_EMBEDDED_START_FAILED",
+    { reason: `${program} cannot be run: ${error.message}`, log: "" },
+    error,
+  );
 }
 
 /** Runs a program as `user` (undefined: as this process) and resolves when it has ended, whatever its exit code. */

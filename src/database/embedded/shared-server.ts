@@ -42,7 +42,12 @@ export class SharedServer {
         ? `Started PostgreSQL ${presence.version} (process ${presence.pid}) on ${cluster.pgdata} in ${took}.`
         : `Joined the PostgreSQL ${presence.version} server (process ${presence.pid}) that runs on ${cluster.pgdata}.`,
     );
-    embeddedServerChannel.publish({ event: started ? "started" : "joined", pid: presence.pid, pgdata: cluster.pgdata, error: undefined });
+    embeddedServerChannel.publish({
+      event: started ? "started" : "joined",
+      pid: presence.pid,
+      pgdata: cluster.pgdata,
+      error: undefined,
+    });
     return new SharedServer(cluster, presence, start, options.log);
   }
 
@@ -88,7 +93,12 @@ export class SharedServer {
         const { presence, started } = await joinOrStart(this.cluster, this.#options);
         this.#presence = presence;
         if (started) this.#log(`The embedded PostgreSQL server had ended; it was started again (process ${presence.pid}).`);
-        embeddedServerChannel.publish({ event: started ? "restarted" : "joined", pid: presence.pid, pgdata: this.cluster.pgdata, error: undefined });
+        embeddedServerChannel.publish({
+          event: started ? "restarted" : "joined",
+          pid: presence.pid,
+          pgdata: this.cluster.pgdata,
+          error: undefined,
+        });
         this.#watch(presence);
         return;
       } catch (error) {

@@ -20,9 +20,13 @@ describe("a cursor", () => {
   it("gives back the position that it was written from", () => {
     const value = fc.option(fc.string({ unit: "binary", maxLength: 60 }), { nil: null });
     fc.assert(
-      fc.property(fc.boolean(), fc.option(fc.array(value, { minLength: 1, maxLength: 4 }), { nil: undefined }), (backward, values) => {
-        assert.deepEqual(readCursor(key, list, writeCursor(key, list, { backward, values })), { backward, values });
-      }),
+      fc.property(
+        fc.boolean(),
+        fc.option(fc.array(value, { minLength: 1, maxLength: 4 }), { nil: undefined }),
+        (backward, values) => {
+          assert.deepEqual(readCursor(key, list, writeCursor(key, list, { backward, values })), { backward, values });
+        },
+      ),
     );
   });
 
@@ -39,7 +43,8 @@ describe("a cursor", () => {
         const changed = cursor.slice(0, at) + character + cursor.slice(at + 1);
         assert.throws(
           () => readCursor(key, list, changed),
-          (error) => databaseErrors.is(error, "MILLRACE_CURSOR_INVALID") || (at < 2 && databaseErrors.is(error, "MILLRACE_CURSOR_OUTDATED")),
+          (error) =>
+            databaseErrors.is(error, "MILLRACE_CURSOR_INVALID") || (at < 2 && databaseErrors.is(error, "MILLRACE_CURSOR_OUTDATED")),
         );
       }),
       { numRuns: 2_000 },
@@ -48,7 +53,8 @@ describe("a cursor", () => {
 
   it("is refused when it is cut, extended, doubled, empty or not a cursor at all", () => {
     for (let length = 0; length < cursor.length; length++) refusal(cursor.slice(0, length), "MILLRACE_CURSOR_INVALID");
-    for (const text of [`${cursor}A`, `${cursor}=`, ` ${cursor}`, cursor + cursor, "null", "1' or '1'='1"]) refusal(text, "MILLRACE_CURSOR_INVALID");
+    for (const text of [`${cursor}A`, `${cursor}=`, ` ${cursor}`, cursor + cursor, "null", "1' or '1'='1"])
+      refusal(text, "MILLRACE_CURSOR_INVALID");
   });
 
   it("is refused for being long before it is decoded", () => {

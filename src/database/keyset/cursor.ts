@@ -33,7 +33,8 @@ export interface CursorList {
 }
 
 /** A key for cursors alone, so that the secret may serve other purposes too. */
-export const cursorKey = (secret: string | Uint8Array): Buffer => createHmac("sha256", secret).update("millrace keyset cursor").digest();
+export const cursorKey = (secret: string | Uint8Array): Buffer =>
+  createHmac("sha256", secret).update("millrace keyset cursor").digest();
 
 const listDigest = (list: CursorList): Buffer =>
   createHash("sha256").update(`${list.order.length}:${list.order}${list.scope}`).digest().subarray(0, 6);
@@ -50,7 +51,11 @@ export function writeCursor(key: Uint8Array, list: CursorList, position: Positio
   const body = Buffer.concat([Buffer.from([version, kind]), listDigest(list), Buffer.from(values)]);
   const cursor = Buffer.concat([body, macOf(key, body)]).toString("base64url");
   if (cursor.length > maxCursorLength) {
-    throw databaseErrors.create("MILLRACE_KEYSET_VALUE_TOO_LONG", { order: list.order, length: cursor.length, max: maxCursorLength });
+    throw databaseErrors.create("MILLRACE_KEYSET_VALUE_TOO_LONG", {
+      order: list.order,
+      length: cursor.length,
+      max: maxCursorLength,
+    });
   }
   return cursor;
 }

@@ -32,7 +32,8 @@ describe("the order of a keyset page", () => {
   });
 
   it("refuses what is not a column and a direction", () => {
-    for (const entry of ["", "a;", 'a"', "a b", "a desc asc", "lower(a)", "a.b", "1", "a nulls", "a desc nulls middle", "a, b"]) refused([entry]);
+    for (const entry of ["", "a;", 'a"', "a b", "a desc asc", "lower(a)", "a.b", "1", "a nulls", "a desc nulls middle", "a, b"])
+      refused([entry]);
   });
 
   it("refuses no column, too many and the same twice", () => {

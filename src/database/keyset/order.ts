@@ -26,7 +26,11 @@ const entryPattern = /^\s*([A-Za-z_][A-Za-z0-9_]{0,62})(?:\s+(asc|desc))?(?:\s+n
 
 function readColumn(entry: string): OrderColumn {
   const match = entryPattern.exec(entry);
-  if (!match) throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", { entry, reason: "it is not a column with asc or desc, nulls first or nulls last" });
+  if (!match)
+    throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", {
+      entry,
+      reason: "it is not a column with asc or desc, nulls first or nulls last",
+    });
   const name = match[1]!;
   const descending = match[2]?.toLowerCase() === "desc";
   // PostgreSQL sorts NULL as larger than everything: last when ascending, first when descending.
@@ -43,17 +47,26 @@ const orders = new WeakMap<readonly string[], Order>();
 export function parseOrder(orderBy: readonly string[]): Order {
   let order = orders.get(orderBy);
   if (order) return order;
-  if (orderBy.length === 0) throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", { entry: "", reason: "an order needs at least one column" });
+  if (orderBy.length === 0)
+    throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", { entry: "", reason: "an order needs at least one column" });
   if (orderBy.length > maxOrderColumns) {
-    throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", { entry: orderBy.join(", "), reason: `an order has at most ${maxOrderColumns} columns` });
+    throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", {
+      entry: orderBy.join(", "),
+      reason: `an order has at most ${maxOrderColumns} columns`,
+    });
   }
   const columns = orderBy.map(readColumn);
   for (const [i, column] of columns.entries()) {
     if (columns.findIndex((other) => other.name === column.name) < i) {
-      throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", { entry: orderBy[i]!, reason: "the column is in the order already" });
+      throw databaseErrors.create("MILLRACE_KEYSET_ORDER_INVALID", {
+        entry: orderBy[i]!,
+        reason: "the column is in the order already",
+      });
     }
   }
-  const signature = columns.map((c) => `${c.name} ${c.descending ? "desc" : "asc"} nulls ${c.nullsFirst ? "first" : "last"}`).join(", ");
+  const signature = columns
+    .map((c) => `${c.name} ${c.descending ? "desc" : "asc"} nulls ${c.nullsFirst ? "first" : "last"}`)
+    .join(", ");
   order = { columns, signature };
   orders.set(orderBy, order);
   return order;

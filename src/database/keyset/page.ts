@@ -8,7 +8,7 @@ import { Sql } from "../sql.ts";
 import { type ColumnFacts, FactsCache } from "./column-facts.ts";
 import { type CursorList, type Position, cursorKey, readCursor, writeCursor } from "./cursor.ts";
 import { type Order, type OrderColumn, parseOrder, reversed } from "./order.ts";
-import { type PageText, keyColumns, pageText, parameterMark, planRowsFor, tiesText } from "./statement.ts";
+import { type PageText, pageText, parameterMark, planRowsFor, tiesText } from "./statement.ts";
 
 /** Which page of a list is asked for. */
 export interface KeysetRequest {
@@ -51,8 +51,8 @@ const pagers = new WeakMap<Uint8Array, Pager>();
 /** A list has a few forms: two directions, a power of two of rows, and which values are NULL. Bounds code that composes without end. */
 const maxTexts = 2_000;
 
-/** Every row as it comes from the statement: with the text of its order columns. */
-type KeyedRow = Record<string, unknown>;
+/** A row's values as they come from the page's statement: its own columns, then the texts of its order columns. */
+type KeyedRow = readonly unknown[];
 
 /** SQLSTATEs with which PostgreSQL refuses a parameter's text for its type: invalid text, date, field overflow, number out of range. */
 const refusedValue: ReadonlySet<unknown> = new Set(["22P02", "22007", "22008", "22003"]);
@@ -91,7 +91,7 @@ export async function pageOf<Row>(
     return parameterMark;
   });
   const facts = await pager.facts.get(queryable, base, baseValues, order);
-  const rows = await readRows(queryable, pager.texts, base, baseValues, order, facts, position, limit + 1);
+  const { rows, names } = await readRows(queryable, pager.texts, base, baseValues, order, facts, position, limit + 1);
 
   const more = rows.length > limit;
   if (more) await assertUnique(queryable, base, baseValues, order, facts, rows[limit - 1]!, rows[limit]!);
@@ -105,8 +105,7 @@ export async function pageOf<Row>(
     next: known.next ? cursorAt(false, rows.at(-1)) : null,
     previous: known.previous ? cursorAt(true, rows[0]) : null,
   };
-  for (const row of rows) dropKeys(row, order);
-  return { data: rows as Row[], page };
+  return { data: rows.map((row) => withoutKeys(row, names)) as Row[], page };
 }
 
 /**
@@ -119,11 +118,13 @@ function edges(position: Position, more: boolean): { readonly next: boolean; rea
   return position.backward ? { next: cameFromRow, previous: more } : { next: more, previous: cameFromRow };
 }
 
-const keysOf = (row: KeyedRow, order: Order): (string | null)[] => order.columns.map((_, i) => row[keyColumns[i]!] as string | null);
+const keysOf = (row: KeyedRow, order: Order): (string | null)[] => row.slice(-order.columns.length) as (string | null)[];
 
-/** Last column first: V8 keeps an object's shape when its newest property goes. */
-function dropKeys(row: KeyedRow, order: Order): void {
-  for (let i = order.columns.length - 1; i >= 0; i--) delete row[keyColumns[i]!];
+/** The row as the caller knows it. Built from values: an object from which properties are deleted is slow ever after. */
+function withoutKeys(row: KeyedRow, names: readonly string[]): Record<string, unknown> {
+  const own: Record<string, unknown> = {};
+  for (let i = 0; i < names.length; i++) own[names[i]!] = row[i];
+  return own;
 }
 
 async function readRows(
@@ -135,7 +136,7 @@ async function readRows(
   facts: ColumnFacts,
   { backward, values }: Position,
   rows: number,
-): Promise<KeyedRow[]> {
+): Promise<{ readonly rows: KeyedRow[]; readonly names: readonly string[] }> {
   const planRows = planRowsFor(rows);
   const nulls = values?.map((value) => (value === null ? "0" : "1")).join("") ?? "";
   const notNull = facts.notNull.map((is) => (is ? "1" : "0")).join("");
@@ -149,7 +150,9 @@ async function readRows(
   }
   const parameters = text.slots.map((slot) => (slot === "rows" ? rows : values![slot]));
   try {
-    return await queryable.many<KeyedRow>(new Sql(text.strings, [...baseValues, ...parameters]));
+    const statement = new Sql<KeyedRow>(text.strings, [...baseValues, ...parameters]);
+    const result = await queryable.query(statement, { rowMode: "array" });
+    return { rows: result.rows, names: result.fields.slice(0, -order.columns.length).map((field) => field.name) };
   } catch (error) {
     const { code, message } = error as { readonly code?: unknown; readonly message: string };
     // PostgreSQL quotes what it refuses, which tells the cursor's values from the statement's own.
@@ -180,7 +183,11 @@ async function assertUnique(
   const indexes = [...lastKeys.keys()];
   if (indexes.some((i) => differs(i) && told(i))) return;
   if (indexes.some(differs)) {
-    const { strings, slots } = tiesText(base, order.columns, lastKeys.map((key) => key === null));
+    const { strings, slots } = tiesText(
+      base,
+      order.columns,
+      lastKeys.map((key) => key === null),
+    );
     const keys = slots.map((slot) => lastKeys[slot as number]);
     const { ties } = await queryable.one<{ ties: number }>(new Sql(strings, [...baseValues, ...keys]));
     if (ties < 2) return;

@@ -44,6 +44,8 @@ async function makeSecret(tx: Transaction): Promise<Buffer> {
     )`);
   // Whatever the schema's default privileges say: a secret is for its owner and for whom the owner grants it.
   await tx.query(sql`revoke all on millrace.secret from public`);
-  await tx.query(sql`insert into millrace.secret (name, value) values (${secretName}, ${randomBytes(secretBytes)}) on conflict do nothing`);
+  await tx.query(
+    sql`insert into millrace.secret (name, value) values (${secretName}, ${randomBytes(secretBytes)}) on conflict do nothing`,
+  );
   return (await tx.one<{ value: Buffer }>(sql`select value from millrace.secret where name = ${secretName}`)).value;
 }

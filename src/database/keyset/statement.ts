@@ -24,8 +24,8 @@ export interface PageText {
   readonly slots: readonly Slot[];
 }
 
-/** The columns under which the texts of the order's columns travel with a row. */
-export const keyColumns: readonly string[] = Array.from({ length: maxOrderColumns }, (_, i) => `millrace:key:${i}`);
+/** The last columns of a page's statement: the texts of the order's columns. */
+const keyColumns: readonly string[] = Array.from({ length: maxOrderColumns }, (_, i) => `millrace:key:${i}`);
 
 /** One condition with the cursor values that it takes, in order of appearance. */
 interface Condition {
@@ -60,7 +60,12 @@ const namesOf = (run: Run): string[] => run.columns.map((column) => `q.${column.
 /** "The same as the position" in one run. */
 function tie(run: Run, isNull: readonly boolean[]): Condition {
   if (isNull[run.start]) return { text: `${namesOf(run)[0]!} is null`, slots: [] };
-  return { text: namesOf(run).map((name) => `${name} = ${parameterMark}`).join(" and "), slots: slotsOf(run) };
+  return {
+    text: namesOf(run)
+      .map((name) => `${name} = ${parameterMark}`)
+      .join(" and "),
+    slots: slotsOf(run),
+  };
 }
 
 /** "After the position" in one run, as ranges in the order in which they follow each other. */
@@ -79,7 +84,10 @@ function after(run: Run, isNull: readonly boolean[]): Condition[] {
 /** The disjoint ranges that together are everything after the position, in order. Never read past the end: may be empty. */
 function rangesAfter(columns: readonly OrderColumn[], notNull: readonly boolean[], isNull: readonly boolean[]): Condition[] {
   // A NULL where the catalogue promises none was read before the promise was made: such a column is treated as nullable.
-  const runs = runsOf(columns, notNull.map((is, i) => is && !isNull[i]));
+  const runs = runsOf(
+    columns,
+    notNull.map((is, i) => is && !isNull[i]),
+  );
   const ranges: Condition[] = [];
   for (let last = runs.length - 1; last >= 0; last--) {
     const ties = runs.slice(0, last).map((run) => tie(run, isNull));
@@ -135,7 +143,9 @@ export function pageText(base: string, form: PageForm): PageText {
 
 /** The text that asks which columns the order is made of, without reading a row. */
 export const describeText = (base: string, columns: readonly OrderColumn[]): readonly string[] =>
-  `with q as not materialized (${base}\n) select ${columns.map(({ quoted }) => `q.${quoted}`).join(", ")} from q limit 0`.split(parameterMark);
+  `with q as not materialized (${base}\n) select ${columns.map(({ quoted }) => `q.${quoted}`).join(", ")} from q limit 0`.split(
+    parameterMark,
+  );
 
 /** The text that counts, up to two, the rows equal to a position in every column of the order. */
 export function tiesText(base: string, columns: readonly OrderColumn[], isNull: readonly boolean[]): PageText {
