@@ -59,9 +59,11 @@ const wholeNumber = (option) => {
   const text = values[option];
   if (text === undefined) return undefined;
   const number = Number(text);
-  if (Number.isSafeInteger(number) && number > 0) return number;
-  console.error(`--${option} is "${text}", expected a whole number above 0.`);
-  process.exit(1);
+  if (!Number.isSafeInteger(number) || number <= 0) {
+    console.error(`--${option} is "${text}", expected a whole number above 0.`);
+    process.exit(1);
+  }
+  return number;
 };
 const options = {
   rounds: wholeNumber("rounds"),

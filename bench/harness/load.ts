@@ -10,7 +10,8 @@ async function onCore1(command: string, args: readonly string[]): Promise<string
     const { stdout } = await execute("taskset", ["-c", "1", command, ...args], { maxBuffer: 1 << 20 });
     return stdout;
   } catch (error) {
-    if (/ENOENT|No such file/.test(String(error))) throw new Error(`This needs taskset and ${command}: apt-get install util-linux ${command}`, { cause: error });
+    if (/ENOENT|No such file/.test(String(error)))
+      throw new Error(`This needs taskset and ${command}: apt-get install util-linux ${command}`, { cause: error });
     throw error;
   }
 }

@@ -49,7 +49,8 @@ export async function startServer(command: readonly string[]): Promise<ServerUnd
   const exited = once(child, "exit");
   const startedMs = performance.now();
   while (!(await answers(port))) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${command.join(" ")} ended with ${child.exitCode ?? child.signalCode}.`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`${command.join(" ")} ended with ${child.exitCode ?? child.signalCode}.`);
     if (performance.now() - startedMs > startTimeoutMs) {
       child.kill("SIGKILL");
       throw new Error(`${command.join(" ")} did not listen within ${startTimeoutMs} ms.`);

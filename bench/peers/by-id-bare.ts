@@ -1,12 +1,12 @@
 // node:http and a Pool of 16 with a named prepared statement: the least that can be done with pg.
 
-import { createServer } from "node:http";
+import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
 import pg from "pg";
 
 const [url, port] = process.argv.slice(2);
 const pool = new pg.Pool({ connectionString: url!, max: 16 });
 
-const server = createServer(async (request, response) => {
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const id = Number(request.url!.slice("/cities/".length));
   try {
     const { rows } = await pool.query({
@@ -21,5 +21,6 @@ const server = createServer(async (request, response) => {
     response.writeHead(500);
     response.end();
   }
-});
-server.listen(Number(port), "127.0.0.1");
+}
+
+createServer((request, response) => void answer(request, response)).listen(Number(port), "127.0.0.1");

@@ -1,6 +1,6 @@
 // Millrace with its defaults, as in examples/weather.
 
-import { Type } from "../../node_modules/typebox/build/index.mjs";
+import { Type } from "typebox";
 import { createApp, createDatabase, endpoint, problem, sql } from "../../src/index.ts";
 
 const [url, port] = process.argv.slice(2);
@@ -16,8 +16,10 @@ interface City {
 }
 
 const getCity = endpoint("GET /cities/:id", { params: { id: Type.Integer() } }, async ({ params, db }) => {
-  const city = await db.maybeOne(sql<City>`select id, name, country, latitude, longitude, population from cities where id = ${params.id}`);
-  if (!city) throw problem(404, "There is no such city.");
+  const city = await db.maybeOne(
+    sql<City>`select id, name, country, latitude, longitude, population from cities where id = ${params.id}`,
+  );
+  if (!city) throw problem(404, "CITY_NOT_FOUND", "There is no such city.");
   return city;
 });
 

@@ -6,7 +6,28 @@ import fastJson from "fast-json-stringify";
 import { type Samples, interleave, median, printTable } from "../harness/rounds.ts";
 import type { BenchOptions } from "../harness/options.ts";
 
-const syllables = ["san", "ta", "ber", "li", "rey", "kja", "vík", "ulan", "são", "pau", "mün", "chen", "lon", "don", "go", "ra", "ne", "shi", "wa", "mo"];
+const syllables = [
+  "san",
+  "ta",
+  "ber",
+  "li",
+  "rey",
+  "kja",
+  "vík",
+  "ulan",
+  "são",
+  "pau",
+  "mün",
+  "chen",
+  "lon",
+  "don",
+  "go",
+  "ra",
+  "ne",
+  "shi",
+  "wa",
+  "mo",
+];
 
 /** The same "random" numbers in every run (Lehmer's generator), so that lists of real cities are no tidier than this. */
 function* randomNumbers(): Generator<number, never> {
@@ -48,13 +69,18 @@ const stringifyBySchema = fastJson({
         },
       },
     },
-    page: { type: "object", properties: { next: { type: ["string", "null"] }, previous: { type: ["string", "null"] } } },
+    page: {
+      type: "object",
+      properties: { next: { type: "string", nullable: true }, previous: { type: "string", nullable: true } },
+    },
   },
 });
 
 const text = JSON.stringify(list);
 const bytes = Buffer.from(text);
-const brotli = (quality: number) => ({ params: { [constants.BROTLI_PARAM_QUALITY]: quality, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } });
+const brotli = (quality: number) => ({
+  params: { [constants.BROTLI_PARAM_QUALITY]: quality, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length },
+});
 const zstd = (level: number) => ({ params: { [constants.ZSTD_c_compressionLevel]: level } });
 
 const gzipAsync = promisify(gzip);

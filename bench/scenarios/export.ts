@@ -39,7 +39,9 @@ async function pythonIsThere(): Promise<boolean> {
     await promisify(execFile)("/usr/bin/python3", ["-c", "import fastapi, asyncpg, uvicorn, uvloop, httptools"]);
     return true;
   } catch {
-    console.log("FastAPI is left out. To compare with it: apt-get install python3-fastapi python3-asyncpg uvicorn python3-uvloop python3-httptools python3-rapidjson");
+    console.log(
+      "FastAPI is left out. To compare with it: apt-get install python3-fastapi python3-asyncpg uvicorn python3-uvloop python3-httptools python3-rapidjson",
+    );
     return false;
   }
 }

@@ -33,7 +33,7 @@ const orderBy = ["created_at desc", "id desc"];
 /** The cursor behind the first `rows` rows, found as a client would, in larger pages. */
 async function cursorBehind(db: Database, rows: number): Promise<string | undefined> {
   let cursor: string | undefined;
-  for (let left = rows; left > 0; ) {
+  for (let left = rows; left > 0;) {
     const limit = Math.min(left, 10_000);
     const { page } = await db.page({ orderBy, limit, cursor }, list);
     cursor = page.next ?? undefined;
@@ -48,13 +48,15 @@ export async function run({ rounds = 11, rows = 2_000_000, only }: BenchOptions)
   await using db = await createDatabase({ url: database.url });
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
-  const results = [];
+  const results: { page: number; way: string; ms: number[]; buffers: number }[] = [];
   try {
     for (const depth of depths.filter((each) => each * perPage <= rows)) {
       const skipped = (depth - 1) * perPage;
       const cursor = await cursorBehind(db, skipped);
       const last =
-        skipped > 0 ? await db.one(sql<Reading>`select * from readings order by created_at desc, id desc limit 1 offset ${skipped - 1}`) : undefined;
+        skipped > 0
+          ? await db.one(sql<Reading>`select * from readings order by created_at desc, id desc limit 1 offset ${skipped - 1}`)
+          : undefined;
       const ways: Record<string, () => Promise<readonly { id: number }[]>> = {
         "db.page": async () => (await db.page({ orderBy, limit: perPage, cursor }, list)).data,
         OFFSET: () => db.many(sql<Reading>`${list} order by created_at desc, id desc limit ${perPage} offset ${skipped}`),

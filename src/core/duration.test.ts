@@ -45,13 +45,16 @@ suite("a duration", () => {
       "٥s",
       "5m\n",
     ];
-    const values: readonly unknown[] = [...wrong, 5, null, undefined, {}, ["5m"]];
+    const values: readonly unknown[] = [...wrong, 5, null, undefined, {}, ["5m"], { toString: 1 }];
     for (const value of values) {
       assert.throws(
         () => parseDuration(value as Duration),
         (error: Error & { code?: string }) => {
           assert.equal(error.code, "MILLRACE_DURATION_INVALID");
-          assert.ok(error.message.includes(String(value)) && error.message.includes("250ms"), error.message);
+          assert.ok(
+            error.message.includes(typeof value === "object" && value ? "…" : String(value)) && error.message.includes("250ms"),
+            error.message,
+          );
           return true;
         },
       );

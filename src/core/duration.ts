@@ -13,6 +13,10 @@ export type Duration = `${number}${DurationUnit}`;
 /** Node clamps timers above 2³¹−1 ms (24.8 days) to 1 ms, so no duration may exceed it unnoticed. */
 export const maxTimerMs = 2 ** 31 - 1;
 
+/** Never calls what a stranger's object calls toString. */
+const show = (value: unknown): string =>
+  typeof value === "object" && value !== null ? (Array.isArray(value) ? "[…]" : "{…}") : String(value).slice(0, 100);
+
 /**
  * Milliseconds of a duration.
  * @throws MILLRACE_DURATION_INVALID when it is not a number directly followed by ms, s, m, h or d.
@@ -20,7 +24,7 @@ export const maxTimerMs = 2 ** 31 - 1;
 export function parseDuration(duration: Duration): number {
   const given: unknown = duration; // what comes from configuration has not seen the type
   const match = typeof given === "string" ? /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(given) : null;
-  if (!match) throw coreErrors.create("MILLRACE_DURATION_INVALID", { value: String(given) });
+  if (!match) throw coreErrors.create("MILLRACE_DURATION_INVALID", { value: show(given) });
   return Number(match[1]) * unitMs[match[2] as DurationUnit];
 }
 

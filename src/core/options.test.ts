@@ -103,6 +103,12 @@ suite("options", () => {
     );
   });
 
+  test("are refused properly even when they cannot be turned into text", () => {
+    const hostile = { toString: 1, valueOf: 1 } as unknown;
+    assert.throws(() => resolveFunnel({ maxWait: hostile as Duration }), refusal("MILLRACE_DURATION_INVALID", "{…}"));
+    assert.throws(() => resolveFunnel({ width: hostile as number }), refusal("MILLRACE_OPTION_INVALID", "an object"));
+  });
+
   test("are shown in messages in a bounded length, and objects not at all", () => {
     const show = (width: unknown) => {
       try {

@@ -150,6 +150,7 @@ export async function createDatabase(options: DatabaseOptions = {}): Promise<Dat
   if (!url) {
     const server = await startEmbeddedPostgres({
       dataDir: resolved.embedded.dataDir ?? databaseDefaults.embedded.dataDir,
+      database: resolved.embedded.database,
       log: resolved.log,
     });
     lifecycle.add("the embedded PostgreSQL server", () => server.close(), 60_000);

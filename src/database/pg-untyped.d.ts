@@ -21,9 +21,11 @@ declare module "pg-cursor" {
 }
 
 declare module "pg-copy-streams" {
-  import type { Duplex } from "node:stream";
+  import type { Duplex, Readable } from "node:stream";
   import type { Submittable } from "pg";
 
   /** The target of COPY … FROM STDIN: what is written to it goes to the server. */
   export function from(text: string): Duplex & Submittable;
+  /** The source of COPY … TO STDOUT. */
+  export function to(text: string): Readable & Submittable;
 }

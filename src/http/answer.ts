@@ -29,7 +29,11 @@ export function sendResult(exchange: Exchange, result: unknown): void {
     if (result === undefined || reply.statusCode === 204 || reply.statusCode === 304) return sendNothing(exchange);
     if (typeof result === "string") return sendBody(exchange, result, textType);
     if (result instanceof Uint8Array) {
-      return sendBody(exchange, Buffer.isBuffer(result) ? result : Buffer.from(result.buffer, result.byteOffset, result.byteLength), bytesType);
+      return sendBody(
+        exchange,
+        Buffer.isBuffer(result) ? result : Buffer.from(result.buffer, result.byteOffset, result.byteLength),
+        bytesType,
+      );
     }
     sendJson(exchange, result);
   } catch (error) {
@@ -79,7 +83,8 @@ function codingOf(exchange: Exchange, type: string): Negotiated | undefined {
   if (typeof cacheControl === "string" && cacheControl.includes("no-transform")) return undefined;
   const vary = reply.getHeader("vary");
   if (vary === undefined) reply.header("vary", "accept-encoding");
-  else if (vary !== "*" && !String(vary).toLowerCase().includes("accept-encoding")) reply.header("vary", `${String(vary)}, accept-encoding`);
+  else if (vary !== "*" && !String(vary).toLowerCase().includes("accept-encoding"))
+    reply.header("vary", `${String(vary)}, accept-encoding`);
   return negotiateCoding(exchange.request.headers["accept-encoding"]);
 }
 
@@ -89,7 +94,11 @@ function sendBody(exchange: Exchange, body: string | Buffer, defaultType: string
   let type = reply.getHeader("content-type");
   if (type === undefined) reply.header("content-type", (type = defaultType));
   const negotiated = codingOf(exchange, String(type));
-  if (!negotiated || negotiated.coding === "identity" || (body.length < compressionDefaults.minBytes && !negotiated.identityRefused)) {
+  if (
+    !negotiated ||
+    negotiated.coding === "identity" ||
+    (body.length < compressionDefaults.minBytes && !negotiated.identityRefused)
+  ) {
     return sendBytes(exchange, body);
   }
   const { coding } = negotiated;
@@ -145,7 +154,18 @@ function sendStream(exchange: Exchange, source: Readable): void {
 }
 
 /** What described the answer that is not sent. */
-const staleHeaders = ["content-encoding", "content-disposition", "content-length", "content-language", "etag", "last-modified", "link", "accept-ranges", "set-cookie", "connection"];
+const staleHeaders = [
+  "content-encoding",
+  "content-disposition",
+  "content-length",
+  "content-language",
+  "etag",
+  "last-modified",
+  "link",
+  "accept-ranges",
+  "set-cookie",
+  "connection",
+];
 
 /** Answers with the problem that `error` is. Does nothing when the request has been answered already. */
 export function sendFailure(exchange: Exchange, error: unknown): void {

@@ -60,7 +60,9 @@ export function createApp(given: AppOptions): App {
     bodyLimit: options.bodyLimit,
     requestTimeout: options.requestTimeout,
     keepAliveTimeout: options.keepAliveTimeout,
-    trustProxy: Array.isArray(options.trustProxy) ? [...options.trustProxy] : (options.trustProxy as string | number | false as string | false),
+    trustProxy: Array.isArray(options.trustProxy)
+      ? [...options.trustProxy]
+      : (options.trustProxy as string | number | false as string | false),
     routerOptions: { maxParamLength: options.maxParamLength },
     http: {
       maxHeaderSize: options.maxHeaderBytes,
@@ -107,8 +109,19 @@ export function createApp(given: AppOptions): App {
   };
 }
 
-type WithDefault = "bodyLimit" | "maxHeaderBytes" | "maxParamLength" | "checkResponses" | "docs" | "health" | "title" | "version" | "strictTransportSecurity" | "endpoints";
+type WithDefault =
+  | "bodyLimit"
+  | "maxHeaderBytes"
+  | "maxParamLength"
+  | "checkResponses"
+  | "docs"
+  | "health"
+  | "title"
+  | "version"
+  | "strictTransportSecurity"
+  | "endpoints";
 type Durations = "headersTimeout" | "requestTimeout" | "keepAliveTimeout" | "drainDelay" | "drainTimeout";
 
 /** The options with their defaults; durations in milliseconds. */
-type ResolvedAppOptions = Required<Pick<AppOptions, WithDefault>> & Pick<AppOptions, "database" | "logger" | "trustProxy"> & { readonly [Name in Durations]: number };
+type ResolvedAppOptions = Required<Pick<AppOptions, WithDefault>> &
+  Pick<AppOptions, "database" | "logger" | "trustProxy"> & { readonly [Name in Durations]: number };

@@ -3,7 +3,7 @@
 import { type Endpoint } from "./endpoint.ts";
 import { httpErrors } from "./errors.ts";
 import { type MultipartLimits, resolveMultipartLimits } from "./multipart.ts";
-import { keysetOrder } from "./schemas.ts";
+import { contentTypesKeyword, keysetOrder } from "./schemas.ts";
 import { RecordReader } from "./validation/record-reader.ts";
 import { type JsonSchema, strictSchema } from "./validation/strict-schema.ts";
 import { type Validate, compileValidator } from "./validation/validator.ts";
@@ -39,7 +39,11 @@ export function compileEndpoint(endpoint: Endpoint, checkResponses: boolean): Co
       orderBy: (query as { [keysetOrder]?: readonly string[] } | undefined)?.[keysetOrder],
       headers: headers && new RecordReader("headers", shapeSchema(headers, true)),
       validateBody: body && compileValidator(strictSchema(body), "body"),
-      validateResponse: checkResponses && response ? compileValidator(strictSchema(response), "body") : undefined,
+      // Bytes have no shape to check.
+      validateResponse:
+        checkResponses && response && !(contentTypesKeyword in response)
+          ? compileValidator(strictSchema(response), "body")
+          : undefined,
       multipartLimits: multipart && (resolveMultipartLimits(endpoint.route, multipart) as Required<MultipartLimits>),
     };
   } catch (error) {

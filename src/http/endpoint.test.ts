@@ -26,14 +26,20 @@ test("path and params must name the same parameters", () => {
 
 test("an unknown policy key is refused with the one that was meant", () => {
   // @ts-expect-error
-  assert.throws(() => endpoint("GET /", { qurey: {} }, () => 1), { code: "MILLRACE_OPTION_UNKNOWN", message: /Did you mean "query"/ });
+  assert.throws(() => endpoint("GET /", { qurey: {} }, () => 1), {
+    code: "MILLRACE_OPTION_UNKNOWN",
+    message: /Did you mean "query"/,
+  });
 });
 
 test("routes, bodies and responses that cannot work are refused where they are written", () => {
   assert.throws(() => endpoint("FETCH /x" as "GET /x", {}, () => 1), invalid(/a method, a space and a path/));
   assert.throws(() => endpoint("GET /a/:b-:c" as "GET /a", {}, () => 1), invalid(/neither plain text nor a parameter/));
   assert.throws(() => endpoint("GET /x", { body: Type.Object({}) }, () => 1), invalid(/has no body/));
-  assert.throws(() => endpoint("GET /x", { response: { 200: Type.String(), 201: Type.String() } }, () => "x"), invalid(/2 success statuses/));
+  assert.throws(
+    () => endpoint("GET /x", { response: { 200: Type.String(), 201: Type.String() } }, () => "x"),
+    invalid(/2 success statuses/),
+  );
   assert.throws(() => endpoint("GET /x", { headers: { "X-Thing": Type.String() } }, () => 1), invalid(/lower case/));
   assert.throws(() => endpoint("GET /x", { deadline: "0s" }, () => 1), { code: "MILLRACE_OPTION_INVALID" });
 });
@@ -41,16 +47,24 @@ test("routes, bodies and responses that cannot work are refused where they are w
 test("the handler's input and result follow from the policy", () => {
   const City = Type.Object({ id: Type.Integer(), since: Type.String({ format: "date-time" }) });
   const auth = bearer({ identify: (token) => ({ token }), principalId: ({ token }) => token });
-  endpoint("PUT /cities/:cityId", { params: { cityId: Type.Integer() }, body: City, auth, response: City }, ({ params, body, principal }) => {
-    const id: number = params.cityId;
-    const token: string = principal.token;
-    return { id: id + body.id, since: token === "" ? new Date() : "2026-01-01T00:00:00Z" };
-  });
-  endpoint("GET /cities", { query: { ...keyset({ orderBy: ["id"], max: 5 }), country: Type.Optional(Type.String()) }, response: page(City) }, ({ query, db }) => {
-    const country: string | undefined = query.country;
-    void country;
-    return db.page(query, undefined as never);
-  });
+  endpoint(
+    "PUT /cities/:cityId",
+    { params: { cityId: Type.Integer() }, body: City, auth, response: City },
+    ({ params, body, principal }) => {
+      const id: number = params.cityId;
+      const token: string = principal.token;
+      return { id: id + body.id, since: token === "" ? new Date() : "2026-01-01T00:00:00Z" };
+    },
+  );
+  endpoint(
+    "GET /cities",
+    { query: { ...keyset({ orderBy: ["id"], max: 5 }), country: Type.Optional(Type.String()) }, response: page(City) },
+    ({ query, db }) => {
+      const country: string | undefined = query.country;
+      void country;
+      return db.page(query, undefined as never);
+    },
+  );
   endpoint("DELETE /cities/:cityId", { params: { cityId: Type.Integer() }, response: { 204: null } }, () => {});
   endpoint("GET /export", { response: bytes("text/csv") }, () => Buffer.from(""));
   // @ts-expect-error the id is a number

@@ -5,6 +5,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from "fastify";
 import type { Static, TObject, TSchema } from "typebox";
 import { type Duration, type OptionCheck, boolean, given, integer, parseDuration, resolveOptions, string } from "../core/index.ts";
+import type { Deadline } from "../concurrency/index.ts";
 import type { Database, KeysetRequest } from "../database/index.ts";
 import { httpErrors } from "./errors.ts";
 import type { Authenticator } from "./identity/authenticator.ts";
@@ -71,6 +72,8 @@ export interface HandlerTools {
   readonly log: FastifyBaseLogger;
   /** Aborts at the deadline or when the client goes. Made when it is asked for; `db` needs none, it knows the deadline. */
   readonly signal: AbortSignal;
+  /** When the work must end; onAbort() costs less than `signal`. */
+  readonly deadline: Deadline;
   readonly requestId: string;
   readonly request: FastifyRequest;
   /** For headers and cookies. The answer itself is what the handler returns. */
@@ -113,7 +116,9 @@ export interface EndpointPolicy<Query, Headers, Body, Response, Principal> {
   readonly tags?: readonly string[];
 }
 
-type ParamsPolicy<R extends string, Params> = [PathParams<R>] extends [never] ? { readonly params?: undefined } : { readonly params: Params };
+type ParamsPolicy<R extends string, Params> = [PathParams<R>] extends [never]
+  ? { readonly params?: undefined }
+  : { readonly params: Params };
 
 /** An endpoint as the kit works with it. Made by endpoint(), frozen. */
 export interface Endpoint {
@@ -182,7 +187,8 @@ function readRoute(route: string): { method: Method; path: string; names: string
     for (const segment of path.slice(1).split("/")) {
       const parameter = /^:([A-Za-z_][A-Za-z0-9_]*)$/.exec(segment);
       if (parameter) names.push(parameter[1]!);
-      else if (!/^[A-Za-z0-9._~-]+$/.test(segment)) fail(route, `the segment "${segment}" is neither plain text nor a parameter such as :cityId.`);
+      else if (!/^[A-Za-z0-9._~-]+$/.test(segment))
+        fail(route, `the segment "${segment}" is neither plain text nor a parameter such as :cityId.`);
     }
   }
   if (new Set(names).size < names.length) fail(route, "two parameters have the same name.");
@@ -198,14 +204,16 @@ interface ReadResponse {
 function readResponse(route: string, given: unknown): ReadResponse {
   if (given === undefined) return { status: 200, response: undefined, otherResponses: {} };
   const statuses = Object.keys(given as object);
-  if (statuses.length === 0 || !statuses.every((status) => /^[1-5]\d\d$/.test(status))) return { status: 200, response: given as TSchema, otherResponses: {} };
+  if (statuses.length === 0 || !statuses.every((status) => /^[1-5]\d\d$/.test(status)))
+    return { status: 200, response: given as TSchema, otherResponses: {} };
   const successes = statuses.filter((status) => status.startsWith("2"));
   if (successes.length !== 1) fail(route, `response names ${successes.length} success statuses, expected one.`);
   const status = Number(successes[0]);
   const otherResponses: Record<string, string> = {};
   for (const [other, sentence] of Object.entries(given as Record<string, unknown>)) {
     if (other === successes[0]) continue;
-    if (typeof sentence !== "string") fail(route, `response ${other} is not a success, so it takes a sentence that says when it happens.`);
+    if (typeof sentence !== "string")
+      fail(route, `response ${other} is not a success, so it takes a sentence that says when it happens.`);
     otherResponses[other] = sentence as string;
   }
   const schema = (given as Record<number, TSchema | null>)[status];
@@ -231,13 +239,19 @@ export function endpoint<
   handler: (input: HandlerInput<Params, Query, Headers, Body, Principal>) => ResultOf<Response> | Promise<ResultOf<Response>>,
 ): Endpoint {
   const { method, path, names } = readRoute(route);
-  const resolved = resolveOptions(`endpoint("${route}")`, policy as unknown as AnyPolicy, endpointDefaults as Partial<AnyPolicy>, policyChecks);
+  const resolved = resolveOptions(
+    `endpoint("${route}")`,
+    policy as unknown as AnyPolicy,
+    endpointDefaults as Partial<AnyPolicy>,
+    policyChecks,
+  );
   const declared = Object.keys(resolved.params ?? {});
   for (const name of names) if (!declared.includes(name)) fail(route, `the path has :${name}, but params does not declare it.`);
   for (const name of declared) if (!names.includes(name)) fail(route, `params declares ${name}, but the path has no :${name}.`);
   const takesBody = method !== "GET";
   if (resolved.body && !takesBody) fail(route, `a ${method} has no body.`);
-  if (resolved.multipart && (!takesBody || resolved.body)) fail(route, "multipart takes the place of body, and needs a method that has one.");
+  if (resolved.multipart && (!takesBody || resolved.body))
+    fail(route, "multipart takes the place of body, and needs a method that has one.");
   for (const name of Object.keys(resolved.headers ?? {})) {
     if (name !== name.toLowerCase()) fail(route, `write the header ${name} in lower case.`);
   }

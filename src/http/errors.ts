@@ -4,7 +4,12 @@ import { defineErrors } from "../core/index.ts";
 import type { FieldError } from "./problem.ts";
 
 const listed = (errors: readonly FieldError[]): string =>
-  errors.map(({ in: place, field, message, suggestion }) => `${place}: ${field} ${message}${suggestion ? ` (did you mean "${suggestion}"?)` : ""}`).join("; ");
+  errors
+    .map(
+      ({ in: place, field, message, suggestion }) =>
+        `${place}: ${field} ${message}${suggestion ? ` (did you mean "${suggestion}"?)` : ""}`,
+    )
+    .join("; ");
 
 export const httpErrors = defineErrors({
   MILLRACE_HTTP_ENDPOINT_INVALID: {
@@ -36,7 +41,9 @@ export const httpErrors = defineErrors({
     next: "Send less, or raise the endpoint's bodyLimit or multipart limits.",
     retryable: false,
     message: (d: { limit?: number | undefined }) =>
-      d.limit === undefined ? "The request body is too large." : `The request body is larger than the ${d.limit} bytes that are accepted here.`,
+      d.limit === undefined
+        ? "The request body is too large."
+        : `The request body is larger than the ${d.limit} bytes that are accepted here.`,
   },
   MILLRACE_HTTP_BODY_INCOMPLETE: {
     when: "The request body ended early or did not match its Content-Length.",
@@ -145,7 +152,8 @@ export const httpErrors = defineErrors({
     when: "With `checkResponses`, a handler returned something that its response schema does not allow.",
     next: "Correct the handler or the schema; the log has the fields.",
     retryable: false,
-    message: (d: { route: string; errors: readonly FieldError[] }) => `The answer of ${d.route} does not match its response schema. ${listed(d.errors)}.`,
+    message: (d: { route: string; errors: readonly FieldError[] }) =>
+      `The answer of ${d.route} does not match its response schema. ${listed(d.errors)}.`,
   },
   MILLRACE_HTTP_INTERNAL: {
     when: "Something failed that the client can do nothing about. The log has it under the request id.",

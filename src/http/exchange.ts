@@ -108,7 +108,11 @@ export class Exchange implements WorkContext {
 
   get parts(): AsyncIterable<MultipartPart> {
     const limits = this.target?.multipartLimits;
-    if (!limits) throw httpErrors.create("MILLRACE_HTTP_ENDPOINT_INVALID", { route: this.target?.endpoint.route ?? "", reason: "declare `multipart` to read parts." });
+    if (!limits)
+      throw httpErrors.create("MILLRACE_HTTP_ENDPOINT_INVALID", {
+        route: this.target?.endpoint.route ?? "",
+        reason: "declare `multipart` to read parts.",
+      });
     return multipartParts(this.request, limits);
   }
 
@@ -143,7 +147,16 @@ export class Exchange implements WorkContext {
     const { method, url } = this.request;
     const route = this.target?.endpoint.path;
     if (requestChannel.hasSubscribers) requestChannel.publish({ requestId, method, route, status, durationMs, bytes, principalId });
-    const line = { requestId, method, route, path: pathOf(url), status, ms: Math.round(durationMs * 100) / 100, bytes, principalId };
+    const line = {
+      requestId,
+      method,
+      route,
+      path: pathOf(url),
+      status,
+      ms: Math.round(durationMs * 100) / 100,
+      bytes,
+      principalId,
+    };
     if (this.quiet) this.kit.log.debug(line, "request");
     else this.kit.log.info(line, "request");
   }

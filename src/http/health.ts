@@ -51,7 +51,11 @@ export function serveHealth(fastify: FastifyInstance, kit: Kit): void {
     if (!probe) return answer(kit, request, reply, 200, { status: "ready" });
     void probe().then((answers) => {
       if (kit.draining) answer(kit, request, reply, 503, { status: "draining" });
-      else answer(kit, request, reply, answers ? 200 : 503, { status: answers ? "ready" : "unavailable", database: answers ? "answers" : "does not answer" });
+      else
+        answer(kit, request, reply, answers ? 200 : 503, {
+          status: answers ? "ready" : "unavailable",
+          database: answers ? "answers" : "does not answer",
+        });
     });
   });
 }

@@ -77,7 +77,15 @@ const multipartError = (error: unknown): unknown => {
 /** The parts of a request's body, in the order in which they come. */
 export async function* multipartParts(request: FastifyRequest, limits: Required<MultipartLimits>): AsyncGenerator<MultipartPart> {
   const { files, fileBytes, fields, fieldBytes } = limits;
-  const parserLimits = { files, fileSize: fileBytes, fields, fieldSize: fieldBytes, parts: files + fields, fieldNameSize: 100, headerPairs: 100 };
+  const parserLimits = {
+    files,
+    fileSize: fileBytes,
+    fields,
+    fieldSize: fieldBytes,
+    parts: files + fields,
+    fieldNameSize: 100,
+    headerPairs: 100,
+  };
   try {
     for await (const part of request.parts({ limits: parserLimits })) {
       if (part.type === "file") {

@@ -26,7 +26,10 @@ function createMethodsOf(endpoints: readonly Endpoint[]): (path: string) => stri
   };
 }
 
-export function createNotFoundHandler(kit: Kit, endpoints: readonly Endpoint[]): (request: FastifyRequest, reply: FastifyReply) => void {
+export function createNotFoundHandler(
+  kit: Kit,
+  endpoints: readonly Endpoint[],
+): (request: FastifyRequest, reply: FastifyReply) => void {
   const methodsOf = createMethodsOf(endpoints);
   return (request, reply) => {
     const exchange = exchangeOf(request) ?? new Exchange(kit, undefined, request, reply);

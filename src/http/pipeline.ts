@@ -83,13 +83,15 @@ function validate(exchange: Exchange): void {
   const { request } = exchange;
   const target = exchange.target!;
   const { url } = request;
-  if (unencoded.test(url)) throw httpErrors.create("MILLRACE_HTTP_URL_INVALID", { reason: "it has characters that are not percent-encoded" });
+  if (unencoded.test(url))
+    throw httpErrors.create("MILLRACE_HTTP_URL_INVALID", { reason: "it has characters that are not percent-encoded" });
   const errors: FieldError[] = [];
 
   if (target.params) exchange.params = target.params.readRecord(request.params as Record<string, string>, errors);
 
   const question = url.indexOf("?");
-  if (target.query || question !== -1) exchange.query = readQuery(question === -1 ? "" : url.slice(question + 1), target.query, errors);
+  if (target.query || question !== -1)
+    exchange.query = readQuery(question === -1 ? "" : url.slice(question + 1), target.query, errors);
   if (target.orderBy) {
     // What db.page() needs beside the client's part; not enumerable, so that the query is still what the client asked.
     Object.defineProperty(exchange.query, "orderBy", { value: target.orderBy });

@@ -35,11 +35,17 @@ export function createKit(options: ServeOptions, fastify: FastifyInstance): Kit 
 function parseBody(request: FastifyRequest, bytes: Buffer): unknown {
   const { "content-encoding": encoding, "content-type": type } = request.headers;
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    throw httpErrors.create("MILLRACE_HTTP_MEDIA_TYPE_UNSUPPORTED", { accepted: "it uncompressed", reason: "The body has a Content-Encoding" });
+    throw httpErrors.create("MILLRACE_HTTP_MEDIA_TYPE_UNSUPPORTED", {
+      accepted: "it uncompressed",
+      reason: "The body has a Content-Encoding",
+    });
   }
   const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(type ?? "")?.[1];
   if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
-    throw httpErrors.create("MILLRACE_HTTP_MEDIA_TYPE_UNSUPPORTED", { accepted: "JSON in UTF-8", reason: "The body has another charset" });
+    throw httpErrors.create("MILLRACE_HTTP_MEDIA_TYPE_UNSUPPORTED", {
+      accepted: "JSON in UTF-8",
+      reason: "The body has another charset",
+    });
   }
   return bytes.length === 0 ? undefined : parseJsonBody(bytes);
 }

@@ -16,7 +16,13 @@ test("every code in the table of statuses exists", () => {
 });
 
 test("what the client cannot help is a 500 that says nothing", () => {
-  const leaks = [new Error("password=hunter2"), new TypeError("x"), "text", undefined, { code: "42P01", severity: "ERROR", message: "relation secret" }];
+  const leaks = [
+    new Error("password=hunter2"),
+    new TypeError("x"),
+    "text",
+    undefined,
+    { code: "42P01", severity: "ERROR", message: "relation secret" },
+  ];
   for (const error of leaks) {
     const failure = failureOf(error);
     assert.equal(failure.status, 500);
@@ -26,7 +32,9 @@ test("what the client cannot help is a 500 that says nothing", () => {
 });
 
 test("an exhausted pool and a missing database are 503 with Retry-After, and the server's address stays inside", () => {
-  const exhausted = failureOf(databaseErrors.create("MILLRACE_DATABASE_POOL_EXHAUSTED", { inUse: 10, waiting: 3, waitedMs: 2_000 }));
+  const exhausted = failureOf(
+    databaseErrors.create("MILLRACE_DATABASE_POOL_EXHAUSTED", { inUse: 10, waiting: 3, waitedMs: 2_000 }),
+  );
   const missing = failureOf(databaseErrors.create("MILLRACE_DATABASE_UNAVAILABLE", { server: "10.1.2.3", reason: "refused" }));
   for (const failure of [exhausted, missing]) {
     assert.equal(failure.status, 503);
@@ -37,7 +45,8 @@ test("an exhausted pool and a missing database are 503 with Retry-After, and the
 
 test("values that the database refuses are the client's, conflicts are conflicts, and bugs are bugs", () => {
   const statusOf = (code: string) => failureOf(Object.assign(new Error("x"), { code, severity: "ERROR" })).status;
-  for (const code of ["22001", "22003", "22007", "22008", "22021", "22P02", "22P05", "23514"]) assert.equal(statusOf(code), 400, code);
+  for (const code of ["22001", "22003", "22007", "22008", "22021", "22P02", "22P05", "23514"])
+    assert.equal(statusOf(code), 400, code);
   for (const code of ["23505", "23503"]) assert.equal(statusOf(code), 409, code);
   for (const code of ["40001", "40P01", "53300", "57P01", "57P03", "08006"]) assert.equal(statusOf(code), 503, code);
   for (const code of ["22012", "42601", "42703", "23502", "XX000"]) assert.equal(statusOf(code), 500, code);

@@ -17,7 +17,8 @@ export interface ProblemRow {
 }
 
 const cursor = { in: "query", field: "cursor" } as const;
-const unknownOutcome = "The connection to the database broke while this request was changing something. Check whether it took effect before you repeat it.";
+const unknownOutcome =
+  "The connection to the database broke while this request was changing something. Check whether it took effect before you repeat it.";
 
 /** Codes without a row are faults of the program: 500, and nothing about them leaves the process. */
 export const problemTable: Readonly<Record<string, ProblemRow>> = {
@@ -49,14 +50,21 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
 
   // The database is expected back by itself: one second spreads the retries, and is about as long as a restart takes.
   MILLRACE_DATABASE_UNAVAILABLE: { status: 503, retryAfterSeconds: 1, detail: "The database cannot be reached at the moment." },
-  MILLRACE_DATABASE_POOL_EXHAUSTED: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: no database connection became free in time." },
+  MILLRACE_DATABASE_POOL_EXHAUSTED: {
+    status: 503,
+    retryAfterSeconds: 1,
+    detail: "The service is busy: no database connection became free in time.",
+  },
   // No Retry-After: repeating blindly could do the change twice.
   MILLRACE_DATABASE_CONNECTION_LOST: { status: 503, detail: unknownOutcome },
   MILLRACE_DATABASE_COMMIT_UNKNOWN: { status: 503, detail: unknownOutcome },
   MILLRACE_EXPORT_INTERRUPTED: { status: 503, retryAfterSeconds: 1, detail: "The export was interrupted." },
   MILLRACE_CLOSED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
   // 504 and not 503: the server is well, this request was too slow, and the same request would be again.
-  MILLRACE_DEADLINE_EXCEEDED: { status: 504, detail: "The request took longer than it may. What was still running for it has been cancelled." },
+  MILLRACE_DEADLINE_EXCEEDED: {
+    status: 504,
+    detail: "The request took longer than it may. What was still running for it has been cancelled.",
+  },
 };
 
 /** SQLSTATEs that a client's values or timing can cause, and the code that they become. Everything else is a fault of the program. */
@@ -106,14 +114,27 @@ interface Clues {
   readonly message?: unknown;
 }
 
-function fromRow(code: string, row: ProblemRow, message: string, errors?: readonly FieldError[], headers?: Record<string, string>): Failure {
+function fromRow(
+  code: string,
+  row: ProblemRow,
+  message: string,
+  errors?: readonly FieldError[],
+  headers?: Record<string, string>,
+): Failure {
   const detail = row.detail ?? message;
   const withRetry = row.retryAfterSeconds === undefined ? headers : { ...headers, "retry-after": String(row.retryAfterSeconds) };
-  return { status: row.status, code, detail, errors: errors ?? (row.field && [{ ...row.field, message: detail }]), headers: withRetry };
+  return {
+    status: row.status,
+    code,
+    detail,
+    errors: errors ?? (row.field && [{ ...row.field, message: detail }]),
+    headers: withRetry,
+  };
 }
 
 /** For the codes whose messages need no details. */
-const fromKitCode = (code: keyof typeof httpErrors.table): Failure => fromRow(code, problemTable[code]!, httpErrors.table[code].message({} as never));
+const fromKitCode = (code: keyof typeof httpErrors.table): Failure =>
+  fromRow(code, problemTable[code]!, httpErrors.table[code].message({} as never));
 
 /** What every fault of the program looks like from outside. */
 const internal: Failure = fromKitCode("MILLRACE_HTTP_INTERNAL");

@@ -61,7 +61,9 @@ export class Problem extends Error {
  * @throws RangeError when `status` is not from 400 to 599, or `code` is not UPPER_CASE
  */
 export function problem(status: number, code: string, detail: string, options: ProblemOptions = {}): Problem {
-  if (!Number.isInteger(status) || status < 400 || status > 599) throw new RangeError(`A problem's status is from 400 to 599, not ${status}.`);
-  if (!/^[A-Z][A-Z0-9_]*$/.test(code)) throw new RangeError(`A problem's code is UPPER_CASE, such as CITY_NOT_FOUND, not ${JSON.stringify(code)}.`);
+  if (!Number.isInteger(status) || status < 400 || status > 599)
+    throw new RangeError(`A problem's status is from 400 to 599, not ${status}.`);
+  if (!/^[A-Z][A-Z0-9_]*$/.test(code))
+    throw new RangeError(`A problem's code is UPPER_CASE, such as CITY_NOT_FOUND, not ${JSON.stringify(code)}.`);
   return new Problem(status, code, detail, options);
 }

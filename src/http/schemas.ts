@@ -2,7 +2,18 @@
 // See docs/endpoints.md and docs/keyset-pages.md.
 
 import type { Readable } from "node:stream";
-import { type TInteger, type TNull, type TObject, type TArray, type TOptional, type TSchema, type TString, type TUnion, type TUnsafe, Type } from "typebox";
+import {
+  type TInteger,
+  type TNull,
+  type TObject,
+  type TArray,
+  type TOptional,
+  type TSchema,
+  type TString,
+  type TUnion,
+  type TUnsafe,
+  Type,
+} from "typebox";
 
 /** `{ "data": [...], "page": { "next": cursor|null, "previous": cursor|null } }` */
 export type TPage<Item extends TSchema> = TObject<{
@@ -53,11 +64,15 @@ const maxCursorLength = 8_192;
 export function keyset(options: KeysetOptions): KeysetQuery {
   const { max } = options;
   const limit = options.default ?? Math.min(defaultLimit, max);
-  if (!Number.isInteger(max) || max < 1 || max > 10_000) throw new RangeError(`keyset: max is ${max}, expected a whole number from 1 to 10000.`);
-  if (!Number.isInteger(limit) || limit < 1 || limit > max) throw new RangeError(`keyset: default is ${limit}, expected a whole number from 1 to ${max}.`);
+  if (!Number.isInteger(max) || max < 1 || max > 10_000)
+    throw new RangeError(`keyset: max is ${max}, expected a whole number from 1 to 10000.`);
+  if (!Number.isInteger(limit) || limit < 1 || limit > max)
+    throw new RangeError(`keyset: default is ${limit}, expected a whole number from 1 to ${max}.`);
   return Object.freeze({
     limit: Type.Integer({ minimum: 1, maximum: max, default: limit, description: "How many rows the page has at the most." }),
-    cursor: Type.Optional(Type.String({ minLength: 1, maxLength: maxCursorLength, description: "`page.next` or `page.previous` of another page." })),
+    cursor: Type.Optional(
+      Type.String({ minLength: 1, maxLength: maxCursorLength, description: "`page.next` or `page.previous` of another page." }),
+    ),
     [keysetOrder]: Object.freeze([...options.orderBy]),
   });
 }

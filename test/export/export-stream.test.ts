@@ -9,14 +9,7 @@ import { after, before, test } from "node:test";
 import type pg from "pg";
 import { Deadline, runInContext } from "../../src/concurrency/index.ts";
 import { createManualClock } from "../../src/core/index.ts";
-import {
-  type Database,
-  type ExportStream,
-  createDatabase,
-  exportChannel,
-  exportFrom,
-  sql,
-} from "../../src/database/index.ts";
+import { type Database, type ExportStream, createDatabase, exportChannel, exportFrom, sql } from "../../src/database/index.ts";
 import { type TestDatabase, testDatabase } from "../harness/postgres.ts";
 import { sessionsRunning, until, untilFree } from "./running.ts";
 
@@ -55,10 +48,16 @@ async function assertPoolWhole(): Promise<void> {
   }
 }
 
-const lines = (text: string): unknown[] => text.split("\n").filter(Boolean).map((line) => JSON.parse(line) as unknown);
+const lines = (text: string): unknown[] =>
+  text
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as unknown);
 
 test("a reader that stops makes the server wait, and gets every row when it goes on", async () => {
-  const stream = db.export(sql`/* stalled */ select i, repeat('x', 200) as pad from generate_series(1, 200000) as i`, { format: "ndjson" });
+  const stream = db.export(sql`/* stalled */ select i, repeat('x', 200) as pad from generate_series(1, 200000) as i`, {
+    format: "ndjson",
+  });
   stream.once("readable", () => {});
   await until("the server waits for its client", async () => (await sessionsRunning(db, "stalled"))[0]?.wait === "ClientWrite");
   assert.ok(stream.readableLength < 2 ** 20, `${stream.readableLength} bytes are held for a reader that does not read`);
@@ -71,7 +70,10 @@ test("a reader that stops makes the server wait, and gets every row when it goes
 for (const format of ["ndjson", "json", "csv"] as const) {
   test(`destroying a stalled ${format} export cancels its statement on the server and gives the connection back before it closes`, async () => {
     const mark = `left ${format}`;
-    const stream = db.export(sql`/* ${sql.identifier(mark)} */ select generate_series(1, 100000000) as i, repeat('x', 200) as pad`, { format });
+    const stream = db.export(
+      sql`/* ${sql.identifier(mark)} */ select generate_series(1, 100000000) as i, repeat('x', 200) as pad`,
+      { format },
+    );
     await once(stream, "readable");
     await until("the server waits for its client", async () => (await sessionsRunning(db, mark))[0]?.wait === "ClientWrite");
     stream.destroy();
@@ -94,7 +96,9 @@ test("an HTTP client that disconnects ends the statement on the server", async (
 
 test("a slow HTTP client receives the same bytes as a fast one, although blocks are used again", async () => {
   const statement = sql`select i, md5(i::text) as hash, repeat('é"', 1 + i % 300) as pad from generate_series(1, 60000) as i`;
-  const expected = createHash("sha256").update(await textOf(db.export(statement, { format: "csv" }))).digest("hex");
+  const expected = createHash("sha256")
+    .update(await textOf(db.export(statement, { format: "csv" })))
+    .digest("hex");
   await using server = await serve((stream) => stream);
   const response = await server.request(statement);
   const hash = createHash("sha256");
@@ -145,7 +149,10 @@ test("the deadline of the running work ends the export; NDJSON says so in its la
   const clock = createManualClock();
   using deadline = new Deadline({ timeoutMs: 1_000, clock });
   const stream = runInContext({ requestId: "r", deadline }, () =>
-    db.export(sql`/* overdue */ select i, repeat('x', 40000) as pad, case when i = 9 then pg_sleep(60) end from generate_series(1, 9) as i`, { format: "ndjson" }),
+    db.export(
+      sql`/* overdue */ select i, repeat('x', 40000) as pad, case when i = 9 then pg_sleep(60) end from generate_series(1, 9) as i`,
+      { format: "ndjson" },
+    ),
   );
   const read = readAll(stream);
   await until("rows have come although the statement sleeps", () => stream.rows >= 7);
@@ -240,7 +247,9 @@ test("connections that the server has closed while they were idle cost no export
     await assertPoolWhole();
     const left = db.pool.idleCount;
     assert.ok(left > 0);
-    await db.query(sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`);
+    await db.query(
+      sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+    );
     assert.equal(await textOf(db.export(sql`select 1 as a`, { format: "csv" })), "a\r\n1\r\n");
   }
 });
@@ -255,7 +264,10 @@ test("a row larger than maxRowBytes ends the export instead of the process", asy
 
 test("columns of one name are refused in JSON, which could hold only one of them, and allowed in CSV", async () => {
   const statement = sql`select 1 as a, 2 as a`;
-  assert.equal(((await readAll(db.export(statement, { format: "ndjson" }))).error as { code?: string }).code, "MILLRACE_EXPORT_COLUMN_DUPLICATE");
+  assert.equal(
+    ((await readAll(db.export(statement, { format: "ndjson" }))).error as { code?: string }).code,
+    "MILLRACE_EXPORT_COLUMN_DUPLICATE",
+  );
   assert.equal(await textOf(db.export(statement, { format: "csv" })), "a,a\r\n1,2\r\n");
 });
 

@@ -45,18 +45,43 @@ const values: Readonly<Record<string, readonly string[]>> = {
   int2: ["0", "-32768", "32767", "-1", "255", "256"],
   int4: ["0", "'-2147483648'", "2147483647", "10", "-9"],
   int8: ["0", "'-9223372036854775808'", "9223372036854775807", "4294967296", "-4294967296", "1000000000", "9007199254740993", "-1"],
-  numeric: ["0", "'NaN'", "'Infinity'", "'-Infinity'", "'-0.000000001'", "'123456789012345678901234567890.1234567890'", "1e30", "1.10"],
+  numeric: [
+    "0",
+    "'NaN'",
+    "'Infinity'",
+    "'-Infinity'",
+    "'-0.000000001'",
+    "'123456789012345678901234567890.1234567890'",
+    "1e30",
+    "1.10",
+  ],
   "numeric(10,2)": ["1", "-1.005"],
   float4: ["0.1", "'NaN'", "'Infinity'", "'-Infinity'", "1e20", "-1e-20", "'-0'"],
   float8: ["0.1", "'NaN'", "'Infinity'", "'-Infinity'", "1e300", "5e-324", "'-0'", "123456789.123456789"],
-  text: ["''", "'plain'", `E'"quoted" \\\\ back\\bslash\\f\\n\\r\\t\\x0b\\x01\\x1f\\x7f'`, "'é 🌦 \u2028'", "repeat('long \" ', 2000)"],
+  text: [
+    "''",
+    "'plain'",
+    `E'"quoted" \\\\ back\\bslash\\f\\n\\r\\t\\x0b\\x01\\x1f\\x7f'`,
+    "'é 🌦 \u2028'",
+    "repeat('long \" ', 2000)",
+  ],
   varchar: ["'v'"],
   "char(5)": ["'ab'"],
   name: ["'a name'"],
   '"char"': ["'x'"],
   uuid: ["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
   bytea: ["''", String.raw`'\x00ff5c22'`],
-  date: ["'2024-02-29'", "'infinity'", "'-infinity'", "'0044-03-15 BC'", "'0001-01-01'", "'4713-01-01 BC'", "'12345-06-07'", "'5874897-12-31'", "'1999-12-31'"],
+  date: [
+    "'2024-02-29'",
+    "'infinity'",
+    "'-infinity'",
+    "'0044-03-15 BC'",
+    "'0001-01-01'",
+    "'4713-01-01 BC'",
+    "'12345-06-07'",
+    "'5874897-12-31'",
+    "'1999-12-31'",
+  ],
   time: ["'04:05:06.789'", "'24:00:00'"],
   timetz: ["'04:05:06+02'"],
   timestamp: [
@@ -71,7 +96,15 @@ const values: Readonly<Record<string, readonly string[]>> = {
     "'1714-09-30 12:00:00.000001'",
     "'2285-06-01 00:00:00.1'",
   ],
-  timestamptz: ["'2024-02-29 12:34:56.789+02'", "'infinity'", "'-infinity'", "'0044-03-15 10:00:00+00 BC'", "'12345-01-01 00:00:00+00'", "'1850-01-01 00:00:00+00'", "'294276-12-31 23:59:59+00'"],
+  timestamptz: [
+    "'2024-02-29 12:34:56.789+02'",
+    "'infinity'",
+    "'-infinity'",
+    "'0044-03-15 10:00:00+00 BC'",
+    "'12345-01-01 00:00:00+00'",
+    "'1850-01-01 00:00:00+00'",
+    "'294276-12-31 23:59:59+00'",
+  ],
   interval: ["'1 year 2 mons -3 days 04:05:06.7'", "'0'"],
   json: [`'{"a" :\n[1, "\\n", null]}'`, `'"text"'`, "'null'", "E'[1,\\r\\n\\t2]'"],
   jsonb: [String.raw`'{"b": 1.50, "a": "\\ \" \n \u0001", "c": []}'`, "'\"s\"'", "'7'"],
@@ -104,7 +137,9 @@ const values: Readonly<Record<string, readonly string[]>> = {
 const constant = (text: string): Sql => sql(Object.assign([text], { raw: [text] }));
 
 const rowsOfType = (type: string): Sql =>
-  constant(`${[...values[type]!, "null"].map((value, i) => `select ${i} as i, cast(${value} as ${type}) as v`).join(" union all ")} order by i`);
+  constant(
+    `${[...values[type]!, "null"].map((value, i) => `select ${i} as i, cast(${value} as ${type}) as v`).join(" union all ")} order by i`,
+  );
 
 for (const type of Object.keys(values)) {
   test(`${type} is exported as row_to_json writes it`, async () => {
@@ -118,7 +153,10 @@ for (const type of Object.keys(values)) {
       const lines = (await exported(rowsOfType(type), "ndjson")).split("\n").slice(0, -2);
       assert.deepEqual(lines, expected);
     }
-    assert.deepEqual(JSON.parse(await exported(rowsOfType(type), "json")), expected.map((row) => JSON.parse(row) as unknown));
+    assert.deepEqual(
+      JSON.parse(await exported(rowsOfType(type), "json")),
+      expected.map((row) => JSON.parse(row) as unknown),
+    );
   });
 
   test(`${type} in CSV can be loaded by COPY and is the same again`, async () => {
@@ -180,7 +218,9 @@ function withOptions(url: string, options: string): string {
 test("parameters stay parameters: SQL in them is data, and types are inferred as in any query", async () => {
   const hostile = `'; drop table x; -- " \\ $1 $$`;
   const statement = sql`select ${hostile}::text as a, ${[1, 2]}::int[] as b, ${null}::int as c, ${new Date(0)}::timestamptz as d, ${Buffer.from([0, 255])}::bytea as e, ${7} + 1 as f`;
-  assert.deepEqual(await ndjsonRows(statement), [{ a: hostile, b: [1, 2], c: null, d: "1970-01-01T00:00:00+00:00", e: "\\x00ff", f: 8 }]);
+  assert.deepEqual(await ndjsonRows(statement), [
+    { a: hostile, b: [1, 2], c: null, d: "1970-01-01T00:00:00+00:00", e: "\\x00ff", f: 8 },
+  ]);
 });
 
 test("a statement may end in a semicolon or a comment, have unnamed columns, and be a CTE or VALUES", async () => {
@@ -189,5 +229,9 @@ test("a statement may end in a semicolon or a comment, have unnamed columns, and
   assert.deepEqual(await ndjsonRows(sql`select array[1], 2`), [{ array: [1], "?column?": 2 }]);
   assert.deepEqual(await ndjsonRows(sql`with t as (select array[${1}::int] as a) select * from t`), [{ a: [1] }]);
   assert.deepEqual(await ndjsonRows(sql`values (1, array['x'])`), [{ column1: 1, column2: ["x"] }]);
-  assert.deepEqual(await ndjsonRows(sql`select array[i] as "a ""b""" from generate_series(3, 1, -1) as i order by i desc`), [{ 'a "b"': [3] }, { 'a "b"': [2] }, { 'a "b"': [1] }]);
+  assert.deepEqual(await ndjsonRows(sql`select array[i] as "a ""b""" from generate_series(3, 1, -1) as i order by i desc`), [
+    { 'a "b"': [3] },
+    { 'a "b"': [2] },
+    { 'a "b"': [1] },
+  ]);
 });

@@ -35,10 +35,20 @@ async function assertPoolFree(): Promise<void> {
 }
 
 test("all rows come in order, whatever the batch size", async () => {
-  for (const [count, batchSize] of [[0, 10], [1, 1], [10, 10], [11, 10], [25, 7], [3_000, 500]] as const) {
+  for (const [count, batchSize] of [
+    [0, 10],
+    [1, 1],
+    [10, 10],
+    [11, 10],
+    [25, 7],
+    [3_000, 500],
+  ] as const) {
     const seen: number[] = [];
     for await (const { i } of db.stream(numbers(count), { batchSize })) seen.push(i);
-    assert.deepEqual(seen, Array.from({ length: count }, (_, i) => i + 1));
+    assert.deepEqual(
+      seen,
+      Array.from({ length: count }, (_, i) => i + 1),
+    );
   }
   await assertPoolFree();
 });

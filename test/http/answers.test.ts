@@ -19,12 +19,19 @@ const decoders = { gzip: gunzipSync, br: brotliDecompressSync, zstd: zstdDecompr
 
 for (const [coding, decode] of Object.entries(decoders)) {
   test(`small, large and huge JSON is right when it is asked for in ${coding}`, async () => {
-    await using app = await start([endpoint("GET /small", {}, () => ({ a: 1 })), endpoint("GET /large", {}, () => large), endpoint("GET /huge", {}, async () => huge)]);
+    await using app = await start([
+      endpoint("GET /small", {}, () => ({ a: 1 })),
+      endpoint("GET /large", {}, () => large),
+      endpoint("GET /huge", {}, async () => huge),
+    ]);
     const headers = { "accept-encoding": coding };
     const small = await send(`${app.url}/small`, { headers });
     assert.equal(small.headers["content-encoding"], undefined);
     assert.equal(small.headers["vary"], "accept-encoding");
-    for (const [path, value] of [["/large", large], ["/huge", huge]] as const) {
+    for (const [path, value] of [
+      ["/large", large],
+      ["/huge", huge],
+    ] as const) {
       const answer = await send(app.url + path, { headers });
       assert.equal(answer.headers["content-encoding"], coding);
       assert.equal(answer.headers["content-length"], String(answer.body.length));
@@ -43,7 +50,11 @@ test("what must not be encoded is not: pictures, encoded bodies, no-transform, a
   const body = Buffer.alloc(5_000, "a");
   await using app = await start([
     endpoint("GET /png", {}, ({ reply }) => (reply.header("content-type", "image/png"), body)),
-    endpoint("GET /encoded", {}, ({ reply }) => (reply.header("content-type", "text/plain").header("content-encoding", "gzip"), body)),
+    endpoint(
+      "GET /encoded",
+      {},
+      ({ reply }) => (reply.header("content-type", "text/plain").header("content-encoding", "gzip"), body),
+    ),
     endpoint("GET /fixed", {}, ({ reply }) => (reply.header("cache-control", "max-age=5, no-transform"), large)),
     endpoint("GET /off", { compress: false }, () => large),
   ]);
@@ -56,12 +67,22 @@ test("what must not be encoded is not: pictures, encoded bodies, no-transform, a
 
 test("HEAD answers with GET's headers and no body, and does not read a stream", async () => {
   let read = 0;
-  const source = () => new Readable({ read() { read++; this.push(Buffer.alloc(64 * 1024)); } });
-  await using app = await start([endpoint("GET /large", {}, () => large), endpoint("GET /stream", { response: bytes("text/csv") }, () => source())]);
+  const source = () =>
+    new Readable({
+      read() {
+        read++;
+        this.push(Buffer.alloc(64 * 1024));
+      },
+    });
+  await using app = await start([
+    endpoint("GET /large", {}, () => large),
+    endpoint("GET /stream", { response: bytes("text/csv") }, () => source()),
+  ]);
   const head = await send(`${app.url}/large`, { method: "HEAD", headers: { "accept-encoding": "gzip" } });
   const get = await send(`${app.url}/large`, { headers: { "accept-encoding": "gzip" } });
   assert.equal(head.body.length, 0);
-  for (const name of ["content-length", "content-encoding", "content-type", "vary"]) assert.equal(head.headers[name], get.headers[name], name);
+  for (const name of ["content-length", "content-encoding", "content-type", "vary"])
+    assert.equal(head.headers[name], get.headers[name], name);
   assert.equal((await send(`${app.url}/stream`, { method: "HEAD" })).status, 200);
   assert.equal(read, 0);
 });
@@ -76,7 +97,9 @@ test("204 has neither body nor type", async () => {
 
 test("a stream that pauses has delivered what it had, encoded or not", async () => {
   const source = new PassThrough();
-  await using app = await start([endpoint("GET /stream", { deadline: "none" }, ({ reply }) => (reply.header("content-type", "text/plain"), source))]);
+  await using app = await start([
+    endpoint("GET /stream", { deadline: "none" }, ({ reply }) => (reply.header("content-type", "text/plain"), source)),
+  ]);
   const asked = request(`${app.url}/stream`, { agent: false, headers: { "accept-encoding": "gzip" } }).end();
   source.write("first\n");
   const [answer] = (await once(asked, "response")) as [IncomingMessage];
@@ -92,7 +115,12 @@ test("a stream that pauses has delivered what it had, encoded or not", async () 
 
 test("a client that does not read holds the stream up", async () => {
   let produced = 0;
-  const source = new Readable({ read() { produced += 64 * 1024; this.push(Buffer.alloc(64 * 1024, "x")); } });
+  const source = new Readable({
+    read() {
+      produced += 64 * 1024;
+      this.push(Buffer.alloc(64 * 1024, "x"));
+    },
+  });
   await using app = await start([endpoint("GET /stream", { deadline: "none" }, () => source)]);
   const socket = await open(app.url);
   socket.pause();
@@ -118,7 +146,13 @@ for (const coding of ["identity", "gzip", "br", "zstd"]) {
       yield "b";
       throw new Error("the disk is gone");
     };
-    await using app = await start([endpoint("GET /stream", { deadline: "none" }, ({ reply }) => (reply.header("content-type", "text/plain"), Readable.from(rows())))]);
+    await using app = await start([
+      endpoint(
+        "GET /stream",
+        { deadline: "none" },
+        ({ reply }) => (reply.header("content-type", "text/plain"), Readable.from(rows())),
+      ),
+    ]);
     const socket = await open(app.url);
     const all = readAll(socket);
     socket.write(`GET /stream HTTP/1.1\r\nhost: x\r\naccept-encoding: ${coding}\r\n\r\n`);
@@ -132,7 +166,11 @@ test("a stream that fails before its first byte is a problem", async () => {
   await using app = await start([
     endpoint("GET /stream", {}, ({ reply }) => {
       reply.header("content-type", "text/csv").header("content-disposition", "attachment");
-      return new Readable({ read() { this.destroy(new Error("secret")); } });
+      return new Readable({
+        read() {
+          this.destroy(new Error("secret"));
+        },
+      });
     }),
   ]);
   const answer = await send(`${app.url}/stream`, { headers: { "accept-encoding": "gzip" } });

@@ -20,7 +20,12 @@ export interface Problem {
   readonly code: string;
   readonly detail: string;
   readonly requestId: string;
-  readonly errors?: readonly { readonly in: string; readonly field: string; readonly message: string; readonly suggestion?: string }[];
+  readonly errors?: readonly {
+    readonly in: string;
+    readonly field: string;
+    readonly message: string;
+    readonly suggestion?: string;
+  }[];
 }
 
 export const problemOf = (answer: Answer): Problem => JSON.parse(answer.text) as Problem;
@@ -34,7 +39,14 @@ export function send(url: string, options: RequestOptions & { readonly body?: st
       const { localPort } = response.socket;
       const finish = (complete: boolean) => {
         const all = Buffer.concat(chunks);
-        resolve({ status: response.statusCode!, headers: response.headers, body: all, text: all.toString("utf8"), complete, localPort });
+        resolve({
+          status: response.statusCode!,
+          headers: response.headers,
+          body: all,
+          text: all.toString("utf8"),
+          complete,
+          localPort,
+        });
       };
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
       response.on("end", () => finish(response.complete));
@@ -46,7 +58,12 @@ export function send(url: string, options: RequestOptions & { readonly body?: st
 }
 
 export const sendJson = (url: string, body: unknown, options: RequestOptions = {}): Promise<Answer> =>
-  send(url, { method: "POST", ...options, headers: { "content-type": "application/json", ...options.headers }, body: typeof body === "string" ? body : JSON.stringify(body) });
+  send(url, {
+    method: "POST",
+    ...options,
+    headers: { "content-type": "application/json", ...options.headers },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
 
 /** A connection on which any bytes can be sent. */
 export async function open(url: string): Promise<Socket> {

@@ -11,7 +11,8 @@ const start = async (endpoints: readonly Endpoint[]) => {
   const app = createApp({ endpoints, logger: false });
   return { url: await app.listen({ port: 0 }), [Symbol.asyncDispose]: () => app.close() };
 };
-const untilAborted = (signal: AbortSignal): Promise<unknown> => new Promise((resolve) => signal.addEventListener("abort", () => resolve(signal.reason)));
+const untilAborted = (signal: AbortSignal): Promise<unknown> =>
+  new Promise((resolve) => signal.addEventListener("abort", () => resolve(signal.reason)));
 
 test("a handler that overruns its deadline is aborted and answered with 504, whatever it does then", async () => {
   const { promise, resolve } = Promise.withResolvers<unknown>();
@@ -38,13 +39,23 @@ test("the work sees its own context across awaits, bodies and identification", a
     principalId: ({ id }) => id,
   });
   await using app = await start([
-    endpoint("POST /x", { auth, body: Type.Object({ a: Type.Integer() }) }, async ({ principal, requestId, deadline }: never) => {
+    endpoint("POST /x", { auth, body: Type.Object({ a: Type.Integer() }) }, async ({ principal, requestId, deadline }) => {
       await new Promise((resolve) => setImmediate(resolve));
       const context = currentContext()!;
-      return { principal, requestId, same: context.deadline === deadline, context: context.requestId, principalId: context.principalId };
+      return {
+        principal,
+        requestId,
+        same: context.deadline === deadline,
+        context: context.requestId,
+        principalId: context.principalId,
+      };
     }),
   ]);
-  const answer = await sendJson(`${app.url}/x`, { a: 1 }, { headers: { authorization: "Bearer abc", "x-request-id": "request-0001" } });
+  const answer = await sendJson(
+    `${app.url}/x`,
+    { a: 1 },
+    { headers: { authorization: "Bearer abc", "x-request-id": "request-0001" } },
+  );
   assert.deepEqual(JSON.parse(answer.text), {
     principal: { id: "abc", seen: "request-0001" },
     requestId: "request-0001",
@@ -79,7 +90,11 @@ test("a client that leaves aborts the work", async () => {
 });
 
 test("a client that leaves destroys the stream it was reading", async () => {
-  const source = new Readable({ read() { this.push("x".repeat(1_000)); } });
+  const source = new Readable({
+    read() {
+      this.push("x".repeat(1_000));
+    },
+  });
   await using app = await start([endpoint("GET /x", { deadline: "none" }, () => source)]);
   const closed = new Promise((resolve) => source.once("close", resolve));
   const socket = await open(app.url);

@@ -1,18 +1,31 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Type } from "typebox";
-import { type Authenticator, bearer, createApp, endpoint, optionalBearer, unauthenticated, type Endpoint } from "../../src/http/index.ts";
+import {
+  type Authenticator,
+  bearer,
+  createApp,
+  endpoint,
+  optionalBearer,
+  unauthenticated,
+  type Endpoint,
+} from "../../src/http/index.ts";
 import { send, sendJson } from "./client.ts";
 
 const start = async (endpoints: readonly Endpoint[]) => {
   const app = createApp({ endpoints, logger: false });
   return { url: await app.listen({ port: 0 }), [Symbol.asyncDispose]: () => app.close() };
 };
-const options = { identify: async (token: string) => (token === "good" ? { id: 7 } : null), principalId: ({ id }: { id: number }) => String(id) };
+const options = {
+  identify: async (token: string) => (token === "good" ? { id: 7 } : null),
+  principalId: ({ id }: { id: number }) => String(id),
+};
 const as = (authorization: string) => ({ headers: { authorization } });
 
 test("a bearer token becomes the principal; without one, or with a wrong one, the answer is a 401 with its challenge", async () => {
-  await using app = await start([endpoint("GET /me", { auth: bearer(options), response: Type.Object({ id: Type.Integer() }) }, ({ principal }) => principal)]);
+  await using app = await start([
+    endpoint("GET /me", { auth: bearer(options), response: Type.Object({ id: Type.Integer() }) }, ({ principal }) => principal),
+  ]);
   const me = await send(`${app.url}/me`, as("bearer good"));
   assert.deepEqual(JSON.parse(me.text), { id: 7 });
   assert.equal(me.headers["cache-control"], "no-store");
@@ -28,7 +41,9 @@ test("a bearer token becomes the principal; without one, or with a wrong one, th
 });
 
 test("an optional token may be missing, but not wrong", async () => {
-  await using app = await start([endpoint("GET /x", { auth: optionalBearer(options) }, ({ principal }) => ({ id: principal?.id ?? null }))]);
+  await using app = await start([
+    endpoint("GET /x", { auth: optionalBearer(options) }, ({ principal }) => ({ id: principal?.id ?? null })),
+  ]);
   assert.deepEqual(JSON.parse((await send(`${app.url}/x`)).text), { id: null });
   assert.deepEqual(JSON.parse((await send(`${app.url}/x`, as("Bearer good"))).text), { id: 7 });
   assert.equal((await send(`${app.url}/x`, as("Bearer bad"))).status, 401);
@@ -54,7 +69,10 @@ test("any scheme can identify", async () => {
   await using app = await start([endpoint("GET /x", { auth: byKey }, ({ principal }) => ({ principal }))]);
   assert.equal((await send(`${app.url}/x`)).headers["www-authenticate"], "ApiKey");
   assert.deepEqual(JSON.parse((await send(`${app.url}/x`, { headers: { "x-api-key": "k-1" } })).text), { principal: "partner" });
-  const document = JSON.parse((await send(`${app.url}/openapi.json`)).text) as { components: { securitySchemes: object }; paths: Record<string, Record<string, { security: object[] }>> };
+  const document = JSON.parse((await send(`${app.url}/openapi.json`)).text) as {
+    components: { securitySchemes: object };
+    paths: Record<string, Record<string, { security: object[] }>>;
+  };
   assert.deepEqual(document.components.securitySchemes, { apiKey: { type: "apiKey", in: "header", name: "x-api-key" } });
   assert.deepEqual(document.paths["/x"]!["get"]!.security, [{ apiKey: [] }]);
 });

@@ -6,11 +6,26 @@ import { Type } from "typebox";
 import { createApp, endpoint } from "../../src/http/index.ts";
 import { open, problemOf, readAll, send, sendJson } from "./client.ts";
 
-const Thing = Type.Object({ name: Type.String({ minLength: 1, maxLength: 20 }), size: Type.Optional(Type.Integer({ minimum: 1 })), tags: Type.Optional(Type.Array(Type.String())) });
+const Thing = Type.Object({
+  name: Type.String({ minLength: 1, maxLength: 20 }),
+  size: Type.Optional(Type.Integer({ minimum: 1 })),
+  tags: Type.Optional(Type.Array(Type.String())),
+});
 
 const endpoints = [
-  endpoint("GET /things/:thingId", { params: { thingId: Type.Integer({ minimum: 1 }) }, query: { q: Type.Optional(Type.String()), limit: Type.Integer({ minimum: 1, maximum: 10, default: 5 }) } }, ({ params, query }) => ({ ...params, ...query })),
-  endpoint("GET /named/:name", { params: { name: Type.String() }, headers: { "x-kind": Type.Optional(Type.Integer()) } }, ({ params, headers }) => ({ ...params, kind: headers["x-kind"] })),
+  endpoint(
+    "GET /things/:thingId",
+    {
+      params: { thingId: Type.Integer({ minimum: 1 }) },
+      query: { q: Type.Optional(Type.String()), limit: Type.Integer({ minimum: 1, maximum: 10, default: 5 }) },
+    },
+    ({ params, query }) => ({ ...params, ...query }),
+  ),
+  endpoint(
+    "GET /named/:name",
+    { params: { name: Type.String() }, headers: { "x-kind": Type.Optional(Type.Integer()) } },
+    ({ params, headers }) => ({ ...params, kind: headers["x-kind"] }),
+  ),
   endpoint("POST /things", { body: Thing, response: { 201: Thing } }, ({ body }) => body),
   endpoint("DELETE /things/:thingId", { params: { thingId: Type.Integer() }, response: { 204: null } }, () => {}),
   endpoint("POST /small", { body: Thing, bodyLimit: 64 }, ({ body }) => body),
@@ -41,10 +56,20 @@ test("a problem has its type, status, code and request id, and names every field
   assert.equal(answer.headers["x-request-id"], "my-request-1");
   assert.equal(answer.headers["cache-control"], "no-store");
   const { errors, ...rest } = problemOf(answer);
-  assert.deepEqual(errors?.map(({ in: place, field }) => `${place}.${field}`), ["params.thingId", "query.lmit", "query.q"]);
+  assert.deepEqual(
+    errors?.map(({ in: place, field }) => `${place}.${field}`),
+    ["params.thingId", "query.lmit", "query.q"],
+  );
   assert.equal(errors?.[1]?.suggestion, "limit");
   const { detail: _detail, ...fixed } = rest;
-  assert.deepEqual(fixed, { type: "/docs/problems#MILLRACE_HTTP_REQUEST_INVALID", title: "Bad Request", status: 400, instance: "/things/0", code: "MILLRACE_HTTP_REQUEST_INVALID", requestId: "my-request-1" });
+  assert.deepEqual(fixed, {
+    type: "/docs/problems#MILLRACE_HTTP_REQUEST_INVALID",
+    title: "Bad Request",
+    status: 400,
+    instance: "/things/0",
+    code: "MILLRACE_HTTP_REQUEST_INVALID",
+    requestId: "my-request-1",
+  });
 });
 
 test("a forwarded request id that is not one is replaced", async () => {
@@ -78,7 +103,12 @@ test("malformed JSON, invalid UTF-8 and empty bodies are 400, and the connection
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const ports = new Set<number | undefined>();
   for (const body of ['{"name":', Buffer.from([0x22, 0xc3, 0x28, 0x22]), "", "\uFEFF{}"]) {
-    const answer = await send(`${app.url}/things`, { method: "POST", agent, headers: { "content-type": "application/json" }, body });
+    const answer = await send(`${app.url}/things`, {
+      method: "POST",
+      agent,
+      headers: { "content-type": "application/json" },
+      body,
+    });
     assert.equal(answer.status, 400);
     ports.add(answer.localPort);
   }
@@ -88,7 +118,13 @@ test("malformed JSON, invalid UTF-8 and empty bodies are 400, and the connection
 
 test("another content type, charset or encoding is a 415 that says what is taken", async () => {
   await using app = await start();
-  for (const headers of [{ "content-type": "text/plain" }, { "content-type": "application/x-www-form-urlencoded" }, { "content-type": "application/json; charset=latin1" }, { "content-type": "application/json", "content-encoding": "gzip" }, {}]) {
+  for (const headers of [
+    { "content-type": "text/plain" },
+    { "content-type": "application/x-www-form-urlencoded" },
+    { "content-type": "application/json; charset=latin1" },
+    { "content-type": "application/json", "content-encoding": "gzip" },
+    {},
+  ]) {
     const answer = await send(`${app.url}/things`, { method: "POST", headers, body: '{"name":"x"}' });
     assert.equal(answer.status, 415, JSON.stringify(headers));
     assert.match(problemOf(answer).detail, /Send/);
@@ -99,7 +135,11 @@ test("a body of 10 MB is a 413 that its sender gets to read, declared or chunked
   await using app = await start();
   const body = Buffer.alloc(10 * 1024 * 1024, "a");
   for (const headers of [{ "content-length": String(body.length) }, { "transfer-encoding": "chunked" }]) {
-    const answer = await send(`${app.url}/things`, { method: "POST", headers: { "content-type": "application/json", ...headers }, body });
+    const answer = await send(`${app.url}/things`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body,
+    });
     assert.equal(answer.status, 413);
     assert.equal(problemOf(answer).code, "MILLRACE_HTTP_BODY_TOO_LARGE");
   }
@@ -162,11 +202,18 @@ test("every answer carries the safe headers", async () => {
 
 test("nothing that a client puts into a URL or a body is ever a 500", async () => {
   await using app = await start();
-  const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("' or 1=1 --", "\0", "\ud800", "%00", "../../etc/passwd", "1e309", "__proto__", "{{7*7}}"));
+  const text = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.constantFrom("' or 1=1 --", "\0", "\ud800", "%00", "../../etc/passwd", "1e309", "__proto__", "{{7*7}}"),
+  );
   await fc.assert(
     fc.asyncProperty(text, text, fc.jsonValue(), async (name, value, json) => {
       const encoded = `${encodeURIComponent(name.toWellFormed())}=${encodeURIComponent(value.toWellFormed())}`;
-      const answers = [await send(`${app.url}/things/${encodeURIComponent(value.toWellFormed())}?${encoded}`), await sendJson(`${app.url}/things`, json), await sendJson(`${app.url}/things`, { name: value, [name]: json })];
+      const answers = [
+        await send(`${app.url}/things/${encodeURIComponent(value.toWellFormed())}?${encoded}`),
+        await sendJson(`${app.url}/things`, json),
+        await sendJson(`${app.url}/things`, { name: value, [name]: json }),
+      ];
       for (const { status } of answers) assert.ok(status < 500, String(status));
     }),
     { numRuns: 60 },

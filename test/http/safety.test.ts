@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Writable } from "node:stream";
 import { pino } from "pino";
+import { Type } from "typebox";
 import { createApp, endpoint, problem, type AppOptions } from "../../src/http/index.ts";
 import { redactedPaths } from "../../src/http/log.ts";
 import { open, readAll, send } from "./client.ts";
@@ -39,7 +40,11 @@ test("a connection that says nothing is cut", async () => {
 
 test("what is no HTTP is a 400, headers that are too large a 431", async () => {
   await using app = await start();
-  for (const [bytes, status] of [["NONSENSE\r\n\r\n", 400], [`GET /x HTTP/1.1\r\nhost: x\r\ncookie: ${"a".repeat(20_000)}\r\n\r\n`, 431], ["GET /x HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", 400]] as const) {
+  for (const [bytes, status] of [
+    ["NONSENSE\r\n\r\n", 400],
+    [`GET /x HTTP/1.1\r\nhost: x\r\ncookie: ${"a".repeat(20_000)}\r\n\r\n`, 431],
+    ["GET /x HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", 400],
+  ] as const) {
     const socket = await open(app.url);
     const all = readAll(socket);
     socket.write(bytes);
@@ -67,7 +72,7 @@ test("one line per request, without query values and secrets; faults are logged 
   });
   const logger = pino({ level: "info", redact: [...redactedPaths] }, sink);
   const endpoints = [
-    endpoint("GET /fault", {}, ({ log }) => {
+    endpoint("GET /fault", { query: { token: Type.Optional(Type.String()) } }, ({ log }) => {
       log.info({ user: { password: "hunter2", name: "ada" }, authorization: "Bearer x" }, "about to fail");
       throw new Error("cause");
     }),
@@ -76,9 +81,17 @@ test("one line per request, without query values and secrets; faults are logged 
     }),
   ];
   await using app = await start({ endpoints, logger });
-  for (const path of ["/fault?token=secret", "/refused", "/nothing?token=secret", "/healthz"]) await send(app.url + path, { headers: { "x-request-id": "request-0001" } });
+  for (const path of ["/fault?token=secret", "/refused", "/nothing?token=secret", "/healthz"])
+    await send(app.url + path, { headers: { "x-request-id": "request-0001" } });
   const requests = lines.filter(({ msg }) => msg === "request");
-  assert.deepEqual(requests.map(({ path, status, route }) => [path, status, route]), [["/fault", 500, "/fault"], ["/refused", 403, "/refused"], ["/nothing", 404, undefined]]);
+  assert.deepEqual(
+    requests.map(({ path, status, route }) => [path, status, route]),
+    [
+      ["/fault", 500, "/fault"],
+      ["/refused", 403, "/refused"],
+      ["/nothing", 404, undefined],
+    ],
+  );
   assert.ok(lines.every(({ requestId }) => requestId === undefined || requestId === "request-0001"));
   const failed = lines.find(({ msg }) => msg === "request failed")!;
   assert.match(JSON.stringify(failed["err"]), /cause/);

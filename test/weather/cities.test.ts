@@ -45,12 +45,16 @@ suite("cities", () => {
   });
 
   test("walking a country forwards and backwards by cursor gives the order that OFFSET gives, each city once", async () => {
-    const expected = (await weather.database.many(sql<City>`select id from cities where country = 'NL' order by population desc, id desc`)).map(({ id }) => id);
+    const expected = (
+      await weather.database.many(sql<City>`select id from cities where country = 'NL' order by population desc, id desc`)
+    ).map(({ id }) => id);
     assert.ok(expected.length > 1_000);
     const forwards: number[] = [];
     let last: string | null = null;
-    for (let cursor: string | null = ""; cursor !== null; ) {
-      const { body }: { body: Page<City> } = await weather.get<Page<City>>(`/cities?country=NL&limit=100${cursor && `&cursor=${cursor}`}`);
+    for (let cursor: string | null = ""; cursor !== null;) {
+      const { body }: { body: Page<City> } = await weather.get<Page<City>>(
+        `/cities?country=NL&limit=100${cursor && `&cursor=${cursor}`}`,
+      );
       forwards.push(...body.data.map(({ id }) => id));
       cursor = body.page.next;
       last = body.page.previous;
@@ -58,7 +62,7 @@ suite("cities", () => {
     assert.deepEqual(forwards, expected);
 
     const backwards: number[] = forwards.slice(-(expected.length % 100 || 100));
-    for (let cursor = last; cursor !== null; ) {
+    for (let cursor = last; cursor !== null;) {
       const { body }: { body: Page<City> } = await weather.get<Page<City>>(`/cities?country=NL&limit=100&cursor=${cursor}`);
       backwards.unshift(...body.data.map(({ id }) => id));
       cursor = body.page.previous;

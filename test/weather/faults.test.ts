@@ -20,7 +20,9 @@ suite("faults", () => {
         const answer =
           kind === 0
             ? await weather.send("POST", "/reports", { cityId: seattle, text: `${number}/${i}`, tags: ["a", "b"] }, token)
-            : await weather.get(kind === 1 ? `/cities/${seattle}` : kind === 2 ? `/cities/${seattle}/reports?limit=5` : "/cities?q=se&limit=5");
+            : await weather.get(
+                kind === 1 ? `/cities/${seattle}` : kind === 2 ? `/cities/${seattle}/reports?limit=5` : "/cities?q=se&limit=5",
+              );
         requests++;
         if (answer.status === 201) acknowledged++;
         const outcome = `${kind === 0 ? "POST" : "GET"} ${answer.status} ${String(answer.body["code"] ?? "")}`.trim();
@@ -52,8 +54,25 @@ suite("faults", () => {
     await using server = await testServer();
     await using weather = await serve(server.url);
     await weather.database.query(sql`insert into cities values (1, 'A', 'a', 'AA', '', 'PPL', 1, 0, 0)`);
+    const { token } = await weather.user();
     const status = async (path: string) => (await weather.get(path)).status;
     assert.deepEqual([await status("/cities/1"), await status("/readyz")], [200, 200]);
+
+    const acknowledged: number[] = [];
+    const statuses = new Map<number, number>();
+    let stop = false;
+    const worker = async () => {
+      for (let i = 0; !stop; i++) {
+        const answer =
+          i % 3 === 0
+            ? await weather.send("POST", "/reports", { cityId: 1, text: "x" }, token)
+            : await weather.get("/cities/1/reports?limit=2");
+        statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+        if (answer.status === 201) acknowledged.push(answer.body["id"] as number);
+      }
+    };
+    const workers = Array.from({ length: 8 }, worker);
+    await until("the load is on", () => acknowledged.length > 20);
 
     await server.stop();
     for (const path of ["/cities/1", "/cities", "/cities/1/reports"]) {
@@ -69,5 +88,15 @@ suite("faults", () => {
     await server.start();
     await until("the service works again", async () => (await status("/cities/1")) === 200);
     await until("the service is ready again", async () => (await status("/readyz")) === 200);
+    const before = acknowledged.length;
+    await until("reports are taken again", () => acknowledged.length > before + 20);
+    stop = true;
+    await Promise.all(workers);
+    assert.deepEqual([...statuses.keys()].sort(), [200, 201, 503]);
+    const stored = new Set((await weather.database.many(sql<{ id: number }>`select id from reports`)).map(({ id }) => id));
+    assert.deepEqual(
+      acknowledged.filter((id) => !stored.has(id)),
+      [],
+    );
   });
 });

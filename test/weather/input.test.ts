@@ -49,7 +49,10 @@ suite("input", () => {
     const socket = connect(Number(port), hostname);
     socket.write(bytes);
     const answer = await text(socket);
-    return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]), body: JSON.parse(answer.slice(answer.indexOf("\r\n\r\n") + 4)) as Json };
+    return {
+      status: Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]),
+      body: JSON.parse(answer.slice(answer.indexOf("\r\n\r\n") + 4)) as Json,
+    };
   };
   const rawGet = (path: string | Buffer) =>
     raw(Buffer.concat([Buffer.from("GET "), Buffer.from(path), Buffer.from(" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")]));
@@ -206,7 +209,12 @@ suite("input", () => {
   test("ten megabytes are a 413, with and without a length in advance", async () => {
     const large = JSON.stringify({ ...valid, text: "x".repeat(10 * 1024 * 1024) });
     const statusOf = async (body: string | ReadableStream) => {
-      const request = { method: "POST", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body, duplex: "half" as const };
+      const request = {
+        method: "POST",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body,
+        duplex: "half" as const,
+      };
       return (await fetch(`${weather.url}/reports`, request)).status;
     };
     assert.equal(await statusOf(large), 413);
@@ -232,7 +240,19 @@ suite("input", () => {
   test("nothing that a client sends is a 500, and every refusal is a problem document", async () => {
     const hostile = fc.oneof(
       fc.string({ unit: "binary", maxLength: 30 }),
-      fc.constantFrom(...metacharacters, "\0", "\ud800", "NaN", "null", "1e400", "-0", "99999999999999999999", "0001-01-01", "9999-12-31", "0000-01-01"),
+      fc.constantFrom(
+        ...metacharacters,
+        "\0",
+        "\ud800",
+        "NaN",
+        "null",
+        "1e400",
+        "-0",
+        "99999999999999999999",
+        "0001-01-01",
+        "9999-12-31",
+        "0000-01-01",
+      ),
       fc.integer().map(String),
       fc.double().map(String),
     );
@@ -240,24 +260,55 @@ suite("input", () => {
     const encoded = hostile.map((text) => encodeURIComponent(text.toWellFormed()));
     const segment = fc.oneof(encoded, fc.constantFrom(String(seattle), "1", "2147483647"));
     const path = fc.oneof(
-      fc.tuple(fc.constantFrom("/cities/", "/reports/"), segment, fc.constantFrom("", "/observations", "/normals", "/reports", "/comments")).map((parts) => parts.join("")),
+      fc
+        .tuple(
+          fc.constantFrom("/cities/", "/reports/"),
+          segment,
+          fc.constantFrom("", "/observations", "/normals", "/reports", "/comments"),
+        )
+        .map((parts) => parts.join("")),
       fc.constantFrom("/cities", "/observations/export", "/users", "/sessions", "/me", "/reports"),
     );
-    const parameter = fc.tuple(fc.oneof(fc.constantFrom("limit", "cursor", "q", "country", "from", "to", "format", "cityId"), encoded), encoded);
-    const query = fc.array(parameter, { maxLength: 3 }).map((pairs) => (pairs.length > 0 ? `?${pairs.map((pair) => pair.join("=")).join("&")}` : ""));
+    const parameter = fc.tuple(
+      fc.oneof(fc.constantFrom("limit", "cursor", "q", "country", "from", "to", "format", "cityId"), encoded),
+      encoded,
+    );
+    const query = fc
+      .array(parameter, { maxLength: 3 })
+      .map((pairs) => (pairs.length > 0 ? `?${pairs.map((pair) => pair.join("=")).join("&")}` : ""));
     const body = fc.oneof(
       fc.record(
-        { cityId: fc.oneof(fc.constant(seattle), value), text: value, temperature: value, tags: fc.oneof(value, fc.array(value)), email: value, password: value, name: value },
+        {
+          cityId: fc.oneof(fc.constant(seattle), value),
+          text: value,
+          temperature: value,
+          tags: fc.oneof(value, fc.array(value)),
+          email: value,
+          password: value,
+          name: value,
+        },
         { requiredKeys: [] },
       ),
       value,
     );
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom("GET", "POST", "PATCH", "DELETE"), path, query, body, fc.boolean(), async (method, path, query, body, signedIn) => {
-        const answer = await weather.send(method, path + query, method === "GET" ? undefined : body, signedIn ? token : undefined);
-        assert.ok(answer.status < 500, `${answer.status} ${JSON.stringify(answer.body)}`);
-        if (answer.status >= 400) assert.equal((answer.body as Json)["status"], answer.status);
-      }),
+      fc.asyncProperty(
+        fc.constantFrom("GET", "POST", "PATCH", "DELETE"),
+        path,
+        query,
+        body,
+        fc.boolean(),
+        async (method, path, query, body, signedIn) => {
+          const answer = await weather.send(
+            method,
+            path + query,
+            method === "GET" ? undefined : body,
+            signedIn ? token : undefined,
+          );
+          assert.ok(answer.status < 500, `${answer.status} ${JSON.stringify(answer.body)}`);
+          if (answer.status >= 400) assert.equal((answer.body as Json)["status"], answer.status);
+        },
+      ),
       { numRuns: 400 },
     );
   });

@@ -49,8 +49,10 @@ suite("observations", () => {
 
   test("walking all days of a city meets each once", async () => {
     const dates: string[] = [];
-    for (let cursor: string | null = ""; cursor !== null; ) {
-      const { body }: { body: Page<Observation> } = await weather.get<Page<Observation>>(`/cities/${seattle}/observations?limit=100${cursor && `&cursor=${cursor}`}`);
+    for (let cursor: string | null = ""; cursor !== null;) {
+      const { body }: { body: Page<Observation> } = await weather.get<Page<Observation>>(
+        `/cities/${seattle}/observations?limit=100${cursor && `&cursor=${cursor}`}`,
+      );
       dates.push(...body.data.map(({ date }) => date));
       cursor = body.page.next;
     }
@@ -81,7 +83,10 @@ suite("observations", () => {
       from observations join cities on cities.id = city_id order by city_id, date`);
 
     const ndjson = await text("/observations/export");
-    const lines = ndjson.text.trimEnd().split("\n").map((line) => JSON.parse(line) as unknown);
+    const lines = ndjson.text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as unknown);
     assert.deepEqual(lines.pop(), { end: true, rows: 2_922 });
     assert.deepEqual(lines, rows);
     assert.equal(ndjson.headers.get("content-disposition"), 'attachment; filename="observations.ndjson"');
@@ -109,9 +114,11 @@ suite("observations", () => {
     await weather.database.query(sql`
       insert into observations select 1796236, '0001-01-01'::date + day, 0, 0, 0, 0, 'sun' from generate_series(0, 400000) as day`);
     const running = async () =>
-      (await weather.database.one(sql<{ count: number }>`
+      (
+        await weather.database.one(sql<{ count: number }>`
         select count(*)::int as count from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle' and query ~* 'copy|observations'`)).count;
+        where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle' and query ~* 'copy|observations'`)
+      ).count;
 
     const request = get(`${weather.url}/observations/export?cityId=1796236`, { agent: false });
     const [response] = (await once(request, "response")) as [NodeJS.ReadableStream];

@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { Agent, request } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
-import { createDatabase, describeEmbedded, sql } from "millrace";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { type Database, createDatabase, describeEmbedded, sql, stopEmbedded } from "millrace";
+import { debianPackage } from "../harness/debian.ts";
 import { testDatabase } from "../harness/postgres.ts";
 import { type Page, cityCount, seattle, until } from "./harness.ts";
 import { startProgram } from "./program.ts";
@@ -15,34 +20,61 @@ const counts = sql<Record<string, number>>`
     (select count(*)::int from hourly_normals) as hours, (select count(*)::int from data_sets) as sets`;
 const everything = { cities: cityCount, days: 2_922, hours: 8_759, sets: 3 };
 
-/** A directory that is removed when the test ends. */
-async function temporaryDirectory(): Promise<{ path: string } & AsyncDisposable> {
-  const path = await mkdtemp(join(tmpdir(), "millrace-weather-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+/** A data directory that does not exist yet. At the end its server is stopped, should one have been left, and all is removed. */
+async function newDataDir(): Promise<{ readonly path: string } & AsyncDisposable> {
+  const parent = await mkdtemp(join(tmpdir(), "millrace-weather-"));
+  await chmod(parent, 0o755); // run by root, PostgreSQL runs as another user
+  const path = join(parent, "postgres");
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await stopEmbedded(path);
+      await rm(parent, { recursive: true, force: true });
+    },
+  };
 }
 
 const serverRuns = async (dataDir: string): Promise<boolean> => (await describeEmbedded(dataDir, "millrace")).server !== undefined;
 
+/** Resolves when a program is in the middle of loading the cities into the database of `dataDir`. */
+async function untilLoading(database: Database): Promise<void> {
+  await until("the cities are being loaded", () => isLoading(database), 60_000);
+}
+
+const isLoading = async (database: Database): Promise<boolean> =>
+  (await database.maybeOne(
+    sql`select from pg_stat_activity where application_name = 'weather' and query ~ 'insert into cities'`,
+  )) !== undefined;
+
 suite("the program", () => {
-  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let directory: Awaited<ReturnType<typeof newDataDir>>;
   let dataDir: string;
   before(async () => {
-    directory = await temporaryDirectory();
-    dataDir = join(directory.path, "postgres");
+    directory = await newDataDir();
+    dataDir = directory.path;
   });
   after(() => directory[Symbol.asyncDispose]());
 
+  test("a signal during the first start ends it at once and leaves no server behind", async () => {
+    await using program = startProgram({ DATA_DIR: dataDir });
+    {
+      await using watcher = await createDatabase({ embedded: { dataDir } });
+      await untilLoading(watcher);
+      program.child.kill("SIGTERM");
+    }
+    assert.deepEqual(await program.ended, { code: 143, signal: null });
+    assert.equal(await serverRuns(dataDir), false);
+  });
+
   test("a first start that is killed while it loads the cities leaves nothing half-done, and the next start completes", async () => {
     await using watcher = await createDatabase({ embedded: { dataDir } });
-    const loading = async () =>
-      (await watcher.one(sql<{ count: number }>`select count(*)::int as count from pg_stat_activity where application_name = 'weather' and query ~ 'insert into cities'`)).count;
     {
       await using killed = startProgram({ DATA_DIR: dataDir });
-      await until("the cities are being loaded", async () => (await loading()) > 0, 60_000);
+      await untilLoading(watcher);
       killed.child.kill("SIGKILL");
       await killed.ended;
     }
-    await until("its session is gone", async () => (await loading()) === 0);
+    await until("its session is gone", async () => !(await isLoading(watcher)));
     assert.deepEqual(await watcher.one(counts), { cities: 0, days: 0, hours: 0, sets: 0 });
 
     await using program = startProgram({ DATA_DIR: dataDir });
@@ -66,6 +98,29 @@ suite("the program", () => {
     }
     assert.equal((await weather.get("/docs")).status, 200);
 
+    program.child.kill("SIGINT");
+    assert.deepEqual(await program.ended, { code: 0, signal: null });
+  });
+
+  test("the README's commands call every endpoint, and all of them succeed", async () => {
+    await debianPackage("curl", "/usr/bin/curl");
+    await using settings = await newDataDir();
+    await mkdir(settings.path);
+    // Read by every curl of the script: fail on a refusal.
+    await writeFile(join(settings.path, ".curlrc"), "silent\nshow-error\nfail-with-body\n");
+    await using program = startProgram({ DATA_DIR: dataDir });
+    const { url } = await program.up;
+    const script = fileURLToPath(new URL("../../examples/weather/try-it.sh", import.meta.url));
+    const { stdout } = await promisify(execFile)("sh", ["-e", script, url], { env: { ...process.env, CURL_HOME: settings.path } });
+    assert.match(stdout, /"name":"São Paulo"/);
+    assert.match(stdout, /"tags":\["rain","wet"\],"commentCount":1/);
+
+    const { paths } = (await (await fetch(`${url}/openapi.json`)).json()) as { paths: Record<string, Record<string, unknown>> };
+    const text = await readFile(script, "utf8");
+    for (const path of Object.keys(paths)) {
+      const called = new RegExp(path.replaceAll(/\{\w+\}/g, String.raw`(\d+|\$id)`) + String.raw`["?]`);
+      if (!/^\/(healthz|readyz)$/.test(path)) assert.match(text, called);
+    }
     program.child.kill("SIGINT");
     assert.deepEqual(await program.ended, { code: 0, signal: null });
   });
@@ -94,12 +149,15 @@ suite("the program", () => {
   });
 
   test("two programs that start at once on an empty directory load everything once", async () => {
-    await using empty = await temporaryDirectory();
+    await using empty = await newDataDir();
     const both = [startProgram({ DATA_DIR: empty.path }), startProgram({ DATA_DIR: empty.path })] as const;
     await using _first = both[0];
     await using _second = both[1];
     await Promise.all(both.map(({ up }) => up));
-    assert.equal(both.map(({ stderr }) => stderr.match(/Loaded 135,233 cities/g)?.length ?? 0).reduce((a, b) => a + b), 1);
+    assert.equal(
+      both.map(({ stderr }) => stderr.match(/Loaded 135,233 cities/g)?.length ?? 0).reduce((a, b) => a + b),
+      1,
+    );
     {
       await using database = await createDatabase({ embedded: { dataDir: empty.path } });
       assert.deepEqual(await database.one(counts), everything);
@@ -124,14 +182,17 @@ suite("the program", () => {
           response.resume().once("error", reject);
           response.once("end", () => (response.complete ? resolve(response.statusCode) : reject(new Error("cut"))));
         });
-        outgoing.once("error", (error: NodeJS.ErrnoException) => (error.code === "ECONNREFUSED" ? resolve(undefined) : reject(error)));
+        outgoing.once("error", (error: NodeJS.ErrnoException) =>
+          error.code === "ECONNREFUSED" ? resolve(undefined) : reject(error),
+        );
         outgoing.end(method === "POST" ? body : undefined);
       });
     const statuses = new Map<number, number>();
     let written = 0;
     const worker = async (number: number) => {
       for (let i = number; ; i++) {
-        const status = i % 4 === 0 ? await ask("POST", "/reports") : await ask("GET", i % 4 === 1 ? `/cities/${seattle}` : "/cities?limit=50");
+        const status =
+          i % 4 === 0 ? await ask("POST", "/reports") : await ask("GET", i % 4 === 1 ? `/cities/${seattle}` : "/cities?limit=50");
         if (status === undefined) return;
         if (status === 201) written++;
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
@@ -153,28 +214,14 @@ suite("the program", () => {
     assert.equal(stored.count, written);
   });
 
-  test("a signal while it loads ends it at once and leaves no server behind", async () => {
-    await using empty = await temporaryDirectory();
-    await using program = startProgram({ DATA_DIR: empty.path });
-    {
-      await using watcher = await createDatabase({ embedded: { dataDir: empty.path } });
-      const loading = async () =>
-        (await watcher.one(sql<{ count: number }>`select count(*)::int as count from pg_stat_activity where application_name = 'weather' and query ~ 'insert into cities'`)).count;
-      await until("the cities are being loaded", async () => (await loading()) > 0, 60_000);
-      program.child.kill("SIGTERM");
-    }
-    assert.deepEqual(await program.ended, { code: 143, signal: null });
-    assert.equal(await serverRuns(empty.path), false);
-  });
-
   test("with DATABASE_URL it runs on that server and makes no directory", async () => {
-    await using empty = await temporaryDirectory();
+    await using unused = await newDataDir();
     await using database = await testDatabase();
-    await using program = startProgram({ DATABASE_URL: database.url, DATA_DIR: join(empty.path, "unused") });
+    await using program = startProgram({ DATABASE_URL: database.url, DATA_DIR: unused.path });
     const weather = await program.up;
     assert.equal((await weather.get(`/cities/${seattle}`)).status, 200);
     assert.doesNotMatch(program.stdout, /embedded/);
-    assert.deepEqual(await readdir(empty.path), []);
+    assert.equal(existsSync(unused.path), false);
     program.child.kill("SIGINT");
     assert.deepEqual(await program.ended, { code: 0, signal: null });
   });
@@ -189,7 +236,10 @@ suite("the program", () => {
       [{ LOG_LEVEL: "loud" }, /^LOG_LEVEL is "loud", expected one of trace,/],
       [{ DATABASE_URL: "mysql://user:secret@host/db" }, /^DATABASE_URL must begin with postgresql:\/\//],
       [{ DATABASE_URL: "postgresql://user:secret@127.0.0.1:1/db" }, /^PostgreSQL at 127\.0\.0\.1:1.* cannot be reached/],
-      [{ PORT: String(port), DATA_DIR: dataDir }, new RegExp(`PORT ${port} is in use by another program. Set PORT to a free one, or to 0 for any.\\n$`)],
+      [
+        { PORT: String(port), DATA_DIR: dataDir },
+        new RegExp(`PORT ${port} is in use by another program. Set PORT to a free one, or to 0 for any.\\n$`),
+      ],
       [{ HOST: "203.0.113.1", DATA_DIR: dataDir }, /HOST "?203\.0\.113\.1"? is not an address of this machine\.\n$/],
     ];
     for (const [env, message] of wrong) {

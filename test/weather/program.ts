@@ -34,7 +34,9 @@ export function startProgram(env: Readonly<Record<string, string>>): Program {
       const url = /is up at (http:\S+)\n/.exec(stdout)?.[1];
       if (url) resolve(clientOf(url));
     });
-    void ended.then(({ code, signal }) => reject(new Error(`The program ended with ${code ?? signal} before it was up:\n${stdout}${stderr}`)));
+    void ended.then(({ code, signal }) =>
+      reject(new Error(`The program ended with ${code ?? signal} before it was up:\n${stdout}${stderr}`)),
+    );
   });
   up.catch(() => {}); // a test that only looks at the end does not wait for it
   return {

@@ -47,10 +47,14 @@ suite("users and reports", () => {
 
   test("neither the password nor the token is in the database", async () => {
     const { token, email } = await weather.user();
-    const { hash } = await weather.database.one(sql<{ hash: string }>`select password_hash as hash from users where email = ${email}`);
+    const { hash } = await weather.database.one(
+      sql<{ hash: string }>`select password_hash as hash from users where email = ${email}`,
+    );
     assert.match(hash, /^\$argon2id\$/);
     const { stored } = await weather.database.one(
-      sql<{ stored: string }>`select string_agg(sessions::text || users::text, ' ') as stored from sessions join users on users.id = user_id`,
+      sql<{
+        stored: string;
+      }>`select string_agg(sessions::text || users::text, ' ') as stored from sessions join users on users.id = user_id`,
     );
     assert.ok(!stored.includes(token) && !stored.includes("correct horse"));
   });
@@ -78,7 +82,9 @@ suite("users and reports", () => {
   test("a session ends when its time is over, and the oldest when there are more than twenty", async () => {
     const { id, token, email } = await weather.user();
     for (let i = 0; i < 20; i++) await weather.send("POST", "/sessions", { email, password: "correct horse battery staple" });
-    const { count } = await weather.database.one(sql<{ count: number }>`select count(*)::int as count from sessions where user_id = ${id}`);
+    const { count } = await weather.database.one(
+      sql<{ count: number }>`select count(*)::int as count from sessions where user_id = ${id}`,
+    );
     assert.equal(count, 20);
     assert.equal((await weather.get("/me", token)).status, 401);
 
@@ -109,7 +115,12 @@ suite("users and reports", () => {
     const created = await weather.send<Report>(
       "POST",
       "/reports",
-      { cityId: seattle, text: "  Rain, \n of course. 🌧 ", temperature: -3.25, tags: ["wet ", " wet", "Æ", "'; drop table reports; --"] },
+      {
+        cityId: seattle,
+        text: "  Rain, \n of course. 🌧 ",
+        temperature: -3.25,
+        tags: ["wet ", " wet", "Æ", "'; drop table reports; --"],
+      },
       user.token,
     );
     assert.equal(created.status, 201);
@@ -144,7 +155,12 @@ suite("users and reports", () => {
 
   test("only the author changes a report, and only what the change names", async () => {
     const [author, other] = [await weather.user(), await weather.user()];
-    const { body: report } = await weather.send<Report>("POST", "/reports", { cityId: seattle, text: "old", temperature: 5, tags: ["a", "b"] }, author.token);
+    const { body: report } = await weather.send<Report>(
+      "POST",
+      "/reports",
+      { cityId: seattle, text: "old", temperature: 5, tags: ["a", "b"] },
+      author.token,
+    );
     const path = `/reports/${report.id}`;
 
     const { status, body: changed } = await weather.send<Report>("PATCH", path, { text: "new" }, author.token);
@@ -157,7 +173,10 @@ suite("users and reports", () => {
 
     assert.deepEqual(outcome(await weather.send("PATCH", path, { text: "mine" }, other.token)), [403, "REPORT_NOT_YOURS"]);
     assert.deepEqual(outcome(await weather.send("DELETE", path, undefined, other.token)), [403, "REPORT_NOT_YOURS"]);
-    assert.deepEqual(outcome(await weather.send("PATCH", "/reports/2147483647", { text: "x" }, author.token)), [404, "REPORT_NOT_FOUND"]);
+    assert.deepEqual(outcome(await weather.send("PATCH", "/reports/2147483647", { text: "x" }, author.token)), [
+      404,
+      "REPORT_NOT_FOUND",
+    ]);
     assert.equal((await weather.send("PATCH", path, {}, author.token)).status, 400);
     assert.equal((await weather.get<Report>(path)).body.text, "new");
   });
@@ -168,8 +187,15 @@ suite("users and reports", () => {
     await weather.send("POST", `/reports/${body.id}/comments`, { text: "y" }, token);
     const deleted = await weather.send<string>("DELETE", `/reports/${body.id}`, undefined, token);
     assert.deepEqual([deleted.status, deleted.body], [204, ""]);
-    for (const [method, path] of [["GET", ""], ["DELETE", ""], ["GET", "/comments"]] as const) {
-      assert.deepEqual(outcome(await weather.send(method, `/reports/${body.id}${path}`, undefined, token)), [404, "REPORT_NOT_FOUND"]);
+    for (const [method, path] of [
+      ["GET", ""],
+      ["DELETE", ""],
+      ["GET", "/comments"],
+    ] as const) {
+      assert.deepEqual(outcome(await weather.send(method, `/reports/${body.id}${path}`, undefined, token)), [
+        404,
+        "REPORT_NOT_FOUND",
+      ]);
     }
     const left = await weather.database.one(sql<{ rows: number }>`
       select (select count(*) from report_tags where report_id = ${body.id})::int + (select count(*) from comments where report_id = ${body.id})::int as rows`);
@@ -181,8 +207,14 @@ suite("users and reports", () => {
     const users = [await weather.user("One"), await weather.user("Two")] as const;
     for (let i = 0; i < 30; i++) {
       const { token } = users[i % 2]!;
-      const { body } = await weather.send<Report>("POST", "/reports", { cityId: city, text: `report ${i}`, tags: ["z", `t${i}`] }, token);
-      for (let j = 0; j < i % 6; j++) await weather.send("POST", `/reports/${body.id}/comments`, { text: `comment ${j}` }, users[j % 2]!.token);
+      const { body } = await weather.send<Report>(
+        "POST",
+        "/reports",
+        { cityId: city, text: `report ${i}`, tags: ["z", `t${i}`] },
+        token,
+      );
+      for (let j = 0; j < i % 6; j++)
+        await weather.send("POST", `/reports/${body.id}/comments`, { text: `comment ${j}` }, users[j % 2]!.token);
     }
     for (const limit of [1, 10, 30]) {
       const statements: QueryMessage[] = [];
@@ -198,7 +230,11 @@ suite("users and reports", () => {
         assert.equal(report.commentCount, i % 6);
         assert.deepEqual(
           report.comments.map(({ text, author, reportId }) => [text, author.name, reportId]),
-          [["comment 0", "One", report.id], ["comment 1", "Two", report.id], ["comment 2", "One", report.id]].slice(0, i % 6),
+          [
+            ["comment 0", "One", report.id],
+            ["comment 1", "Two", report.id],
+            ["comment 2", "One", report.id],
+          ].slice(0, i % 6),
         );
       }
     }
@@ -211,20 +247,30 @@ suite("users and reports", () => {
       insert into reports (city_id, user_id, text, created_at)
       select ${city}, ${user.id}, 'x', '2026-01-01T00:00:00.000001Z'::timestamptz + (i / 7) * interval '1 microsecond' from generate_series(0, 49) as i`);
     const ids: number[] = [];
-    for (let cursor: string | null = ""; cursor !== null; ) {
-      const { body }: { body: Page<Report> } = await weather.get<Page<Report>>(`/cities/${city}/reports?limit=3${cursor && `&cursor=${cursor}`}`);
+    for (let cursor: string | null = ""; cursor !== null;) {
+      const { body }: { body: Page<Report> } = await weather.get<Page<Report>>(
+        `/cities/${city}/reports?limit=3${cursor && `&cursor=${cursor}`}`,
+      );
       ids.push(...body.data.map(({ id }) => id));
       cursor = body.page.next;
     }
     assert.equal(ids.length, 50);
-    assert.deepEqual(ids, ids.toSorted((a, b) => b - a));
+    assert.deepEqual(
+      ids,
+      ids.toSorted((a, b) => b - a),
+    );
   });
 
   test("comments follow each other and are paged", async () => {
     const user = await weather.user("Ada");
     const { body: report } = await weather.send<Report>("POST", "/reports", { cityId: seattle, text: "x" }, user.token);
     for (let i = 0; i < 5; i++) {
-      const { status, body } = await weather.send<Comment>("POST", `/reports/${report.id}/comments`, { text: `comment ${i}` }, user.token);
+      const { status, body } = await weather.send<Comment>(
+        "POST",
+        `/reports/${report.id}/comments`,
+        { text: `comment ${i}` },
+        user.token,
+      );
       assert.equal(status, 201);
       assert.deepEqual([body.reportId, body.text, body.author], [report.id, `comment ${i}`, { id: user.id, name: "Ada" }]);
     }
@@ -234,6 +280,9 @@ suite("users and reports", () => {
       [...first.body.data, ...second.body.data].map(({ text }) => text),
       ["comment 0", "comment 1", "comment 2", "comment 3", "comment 4"],
     );
-    assert.deepEqual(outcome(await weather.send("POST", "/reports/2147483647/comments", { text: "x" }, user.token)), [404, "REPORT_NOT_FOUND"]);
+    assert.deepEqual(outcome(await weather.send("POST", "/reports/2147483647/comments", { text: "x" }, user.token)), [
+      404,
+      "REPORT_NOT_FOUND",
+    ]);
   });
 });

@@ -5,8 +5,11 @@ import { type Database, sql } from "millrace";
 import type { Config } from "./config.ts";
 
 export async function banner(url: string, config: Config, database: Database): Promise<string> {
-  const { version } = await database.one(sql<{ version: string }>`select split_part(current_setting('server_version'), ' ', 1) as version`);
-  const where = database.embedded ? `embedded, data in ${relative(process.cwd(), config.dataDir) || "."}` : database.url;
+  const { version } = await database.one(
+    sql<{ version: string }>`select split_part(current_setting('server_version'), ' ', 1) as version`,
+  );
+  const near = relative(process.cwd(), config.dataDir);
+  const where = database.embedded ? `embedded, data in ${near.startsWith("..") ? config.dataDir : near}` : `at ${database.url}`;
   return `
 The weather service is up at ${url}
 

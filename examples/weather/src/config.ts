@@ -20,7 +20,8 @@ const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"]
 /** Reads the configuration. An empty variable counts as absent. @throws ConfigError naming the variable */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const port = env["PORT"] || "3000";
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new ConfigError(`PORT is ${JSON.stringify(port)}, expected a number from 0 to 65535.`);
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
+    throw new ConfigError(`PORT is ${JSON.stringify(port)}, expected a number from 0 to 65535.`);
 
   const databaseUrl = env["DATABASE_URL"] || undefined;
   // Not shown: it may hold a password.
@@ -29,7 +30,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   }
 
   const logLevel = env["LOG_LEVEL"] || "info";
-  if (!logLevels.includes(logLevel)) throw new ConfigError(`LOG_LEVEL is ${JSON.stringify(logLevel)}, expected one of ${logLevels.join(", ")}.`);
+  if (!logLevels.includes(logLevel))
+    throw new ConfigError(`LOG_LEVEL is ${JSON.stringify(logLevel)}, expected one of ${logLevels.join(", ")}.`);
 
   return {
     host: env["HOST"] || "127.0.0.1",

@@ -38,7 +38,10 @@ function explain(error: unknown): unknown {
 }
 
 const starting = new AbortController();
-for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+for (const [signal, exitCode] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const) {
   process.once(signal, () => starting.abort(exitCode));
 }
 

@@ -46,7 +46,7 @@ async function acquire(options: ReturnType<typeof resolveEmbeddedOptions>): Prom
 
 /**
  * Starts the embedded server of `dataDir`, or joins the one that already runs there, started by this process or another.
- * A new directory takes about a second, an existing one some 50 ms, joining a few. While any process has it open, a server
+ * A new directory takes about a second, an existing one 50–100 ms, joining some 25 ms. While any process has it open, a server
  * that crashes is started again.
  *
  * @throws MILLRACE_EMBEDDED_UNSUPPORTED, MILLRACE_EMBEDDED_PACKAGE_MISSING, MILLRACE_EMBEDDED_OTHER_MAJOR,

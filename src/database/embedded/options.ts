@@ -52,7 +52,7 @@ export const serverSettings = Object.freeze({
   restart_after_crash: "on",
 }) satisfies Readonly<Record<string, string>>;
 
-/** Settings for throw-away servers in tests: two to three times the speed of writing, and nothing survives a crash. */
+/** Settings for throw-away servers in tests: nothing waits for the disk, and nothing survives a crash of the machine. */
 export const throwAwaySettings = Object.freeze({
   fsync: "off",
   full_page_writes: "off",

@@ -47,7 +47,12 @@ function fakeConnection() {
 }
 
 /** Sends `wire` in pieces cut at `cuts` through RawRows into an encoder, and returns what came out. */
-function run(columns: readonly ExportColumn[], makeEncoder: (output: ByteOutput) => RowEncoder, wire: Buffer, cuts: readonly number[]) {
+function run(
+  columns: readonly ExportColumn[],
+  makeEncoder: (output: ByteOutput) => RowEncoder,
+  wire: Buffer,
+  cuts: readonly number[],
+) {
   const blocks: Buffer[] = [];
   const output = new ByteOutput((block) => blocks.push(Buffer.from(block)));
   const encoder = makeEncoder(output);
@@ -76,12 +81,19 @@ function run(columns: readonly ExportColumn[], makeEncoder: (output: ByteOutput)
 
 const text = (name: string): ExportColumn => ({ name, kind: fieldKind.text, binary: true });
 const anyText = fc.string({ unit: "binary", maxLength: 30 }).map((s) => s.replaceAll("\0", "").toWellFormed());
-const awkwardText = fc.string({ unit: fc.constantFrom('"', "\\", "\n", "\r", "\t", "\b", "\f", "\v", "\u0001", "\u001f", "\u007f", "é", "🌦", "\u2028", ",", "a"), maxLength: 20 });
+const awkwardText = fc.string({
+  unit: fc.constantFrom('"', "\\", "\n", "\r", "\t", "\b", "\f", "\v", "\u0001", "\u001f", "\u007f", "é", "🌦", "\u2028", ",", "a"),
+  maxLength: 20,
+});
 const anyRow = fc.tuple(fc.option(fc.oneof(anyText, awkwardText)), fc.option(fc.oneof(anyText, awkwardText)));
 const cutPoints = fc.array(fc.nat(4_000), { maxLength: 40 });
 
 const wireOf = (rows: readonly (readonly (string | null)[])[]): Buffer =>
-  Buffer.concat([...rows.map((row) => dataRow(row.map((value) => (value === null ? null : Buffer.from(value))))), commandComplete, ready]);
+  Buffer.concat([
+    ...rows.map((row) => dataRow(row.map((value) => (value === null ? null : Buffer.from(value))))),
+    commandComplete,
+    ready,
+  ]);
 
 test("any text comes back from an NDJSON line, however the bytes were cut on their way", () => {
   const columns = [text('a "name"'), text("b")];
@@ -139,7 +151,12 @@ test("every single cut of a wire gives the same output, and what is not a row re
     assert.equal(out, expected, `cut at ${cut}`);
     assert.deepEqual(parsed, Buffer.concat([notice, notice, commandComplete, ready]), `cut at ${cut}`);
   }
-  const { text: byteByByte } = run(columns, encoder, wire, Array.from({ length: wire.length }, (_, i) => i));
+  const { text: byteByByte } = run(
+    columns,
+    encoder,
+    wire,
+    Array.from({ length: wire.length }, (_, i) => i),
+  );
   assert.equal(byteByByte, expected);
 });
 
@@ -147,7 +164,12 @@ test("rows larger than a block, all of it to be escaped, come out whole", () => 
   const columns = [text("a")];
   for (const size of [1_000, 2_040, 2_048, 10_000, 65_536, 200_000]) {
     const value = "\u0001".repeat(size);
-    const { text: out, rows } = run(columns, (output) => new JsonRows(output, columns, false), wireOf([["before"], [value], ["after"]]), [700, 70_000]);
+    const { text: out, rows } = run(
+      columns,
+      (output) => new JsonRows(output, columns, false),
+      wireOf([["before"], [value], ["after"]]),
+      [700, 70_000],
+    );
     assert.equal(rows, 3);
     assert.deepEqual(JSON.parse(out.split("\n")[1]!), { a: value }, `${size} bytes`);
     const csv = run(columns, (output) => new CsvRows(output, columns), wireOf([['"'.repeat(size)]]), []);
@@ -161,8 +183,25 @@ const written = (end: number): string => scratch.toString("latin1", 0, end);
 test("integers are written as their decimal digits over their whole range", () => {
   const int32 = fc.oneof(fc.integer(), fc.constantFrom(0, 9, 10, 99, 100, -1, 2_147_483_647, -2_147_483_648));
   fc.assert(fc.property(int32, (value) => assert.equal(written(writeInt32(scratch, 0, value)), String(value))));
-  const edges = [0n, -1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n, -(2n ** 32n), 999_999_999n, 1_000_000_000n, 2n ** 53n, -(2n ** 53n), 2n ** 63n - 1n, -(2n ** 63n)];
-  const int64 = fc.oneof(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.bigInt({ min: -(2n ** 54n), max: 2n ** 54n }), fc.constantFrom(...edges));
+  const edges = [
+    0n,
+    -1n,
+    2n ** 31n,
+    2n ** 32n - 1n,
+    2n ** 32n,
+    -(2n ** 32n),
+    999_999_999n,
+    1_000_000_000n,
+    2n ** 53n,
+    -(2n ** 53n),
+    2n ** 63n - 1n,
+    -(2n ** 63n),
+  ];
+  const int64 = fc.oneof(
+    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+    fc.bigInt({ min: -(2n ** 54n), max: 2n ** 54n }),
+    fc.constantFrom(...edges),
+  );
   fc.assert(
     fc.property(int64, (value) => {
       const high = Number(BigInt.asIntN(32, value >> 32n));

@@ -57,11 +57,24 @@ const builtIn: ReadonlyMap<number, FieldFormat> = new Map<number, FieldFormat>([
   // text, varchar, bpchar and name: both formats carry the same bytes, binary saves PostgreSQL a copy.
   ...[25, 1043, 1042, 19].map((oid) => [oid, { kind: fieldKind.text, binary: true }] as [number, FieldFormat]),
   // bytea, oid, cidr, inet, macaddr, money, time, timetz, interval, uuid.
-  ...[17, 26, 650, 869, 829, 790, 1083, 1266, 1186, 2950].map((oid) => [oid, { kind: fieldKind.text, binary: false }] as [number, FieldFormat]),
+  ...[17, 26, 650, 869, 829, 790, 1083, 1266, 1186, 2950].map(
+    (oid) => [oid, { kind: fieldKind.text, binary: false }] as [number, FieldFormat],
+  ),
 ]);
 
 /** Time zones in which a timestamptz is written with +00:00 all year and in every year. */
-const utcZones: ReadonlySet<string> = new Set(["UTC", "Etc/UTC", "GMT", "Etc/GMT", "UCT", "Etc/UCT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal"]);
+const utcZones: ReadonlySet<string> = new Set([
+  "UTC",
+  "Etc/UTC",
+  "GMT",
+  "Etc/GMT",
+  "UCT",
+  "Etc/UCT",
+  "Zulu",
+  "Etc/Zulu",
+  "Universal",
+  "Etc/Universal",
+]);
 
 /** What row_to_json writes as JSON rather than as a string: arrays, rows, and types with a cast to json (hstore). */
 const lookUp = `

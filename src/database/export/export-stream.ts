@@ -132,7 +132,8 @@ class ExportReadable extends Readable implements ExportStream {
     this.#listen();
     let error = await this.#attempt();
     // A connection that turns out to be dead before it has given us anything is no reason to fail.
-    for (let run = 1; run < maxRuns && isConnectionLoss(error) && this.#bytes === 0 && !this.#stopped; run++) error = await this.#attempt();
+    for (let run = 1; run < maxRuns && isConnectionLoss(error) && this.#bytes === 0 && !this.#stopped; run++)
+      error = await this.#attempt();
     this.#settled = true;
     this.#forgetSignal();
     this.#flushing?.clear();
@@ -181,7 +182,8 @@ class ExportReadable extends Readable implements ExportStream {
       binary: columns.map(({ binary }) => binary),
       maxRowBytes: this.#maxRowBytes,
       onRows: (bytes, start, end) => encoder.encode(bytes, start, end),
-      onTooLarge: (bytes) => this.#stop(databaseErrors.create("MILLRACE_EXPORT_ROW_TOO_LARGE", { bytes, maxRowBytes: this.#maxRowBytes })),
+      onTooLarge: (bytes) =>
+        this.#stop(databaseErrors.create("MILLRACE_EXPORT_ROW_TOO_LARGE", { bytes, maxRowBytes: this.#maxRowBytes })),
       onIdle: () => this.#flushSoon(),
     });
     this.#rows = rows;
@@ -205,7 +207,9 @@ class ExportReadable extends Readable implements ExportStream {
 
   /** Tells the reader how it ended, unless the reader has left. */
   #finish(failure: unknown): void {
-    const error = isConnectionLoss(failure) ? databaseErrors.create("MILLRACE_EXPORT_INTERRUPTED", { rows: this.rows }, failure) : failure;
+    const error = isConnectionLoss(failure)
+      ? databaseErrors.create("MILLRACE_EXPORT_INTERRUPTED", { rows: this.rows }, failure)
+      : failure;
     if (error === undefined) {
       this.#encoder!.end();
       this.#output.flush();

@@ -21,7 +21,8 @@ const letterU = 0x75;
 
 /** Per byte: 0 when it stands for itself in a JSON string, `u` when only \u00XX can say it, else the letter behind the backslash (RFC 8259, 7). */
 const escapes = new Uint8Array(256).fill(letterU, 0, 0x20);
-for (const [character, letter] of ['""', "\\\\", "\bb", "\ff", "\nn", "\rr", "\tt"]) escapes[character!.charCodeAt(0)] = letter!.charCodeAt(0);
+for (const [character, letter] of ['""', "\\\\", "\bb", "\ff", "\nn", "\rr", "\tt"])
+  escapes[character!.charCodeAt(0)] = letter!.charCodeAt(0);
 
 /** Per byte: how many bytes it becomes in a JSON string. */
 const escapedSize = escapes.map((escape) => (escape === 0 ? 1 : escape === letterU ? 6 : 2));

@@ -249,7 +249,14 @@ function bindMessage(values: readonly unknown[], binary: readonly boolean[]): Bu
     return Buffer.isBuffer(prepared) ? { format: 1, bytes: prepared } : { format: 0, bytes: Buffer.from(prepared) };
   });
   const count = parameters.length;
-  const size = 2 + 2 + count * 2 + 2 + parameters.reduce((sum, parameter) => sum + 4 + (parameter?.bytes.length ?? 0), 0) + 2 + binary.length * 2;
+  const size =
+    2 +
+    2 +
+    count * 2 +
+    2 +
+    parameters.reduce((sum, parameter) => sum + 4 + (parameter?.bytes.length ?? 0), 0) +
+    2 +
+    binary.length * 2;
   const message = Buffer.alloc(headerBytes + size);
   let at = message.writeUInt8(bindType, 0);
   at = message.writeUInt32BE(4 + size, at) + 2; // two empty names

@@ -138,6 +138,7 @@ suite("what does not, or might not", () => {
       "select E'\\'', pg_sleep(1), 'x'",
       "select e'\\'' || pg_sleep(1) || '",
       "select '\\', pg_sleep(1), '\\'",
+      "select '\\', ' || pg_sleep(1) || '", // live where standard_conforming_strings is off
       "select U&'\\0027', pg_sleep(1), 'x'",
       "select $$'$$, pg_sleep(1), $$'$$",
       "select $a$'$a$, pg_sleep(1), '...'",

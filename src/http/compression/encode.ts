@@ -13,7 +13,9 @@ type ContentCoding = Exclude<Coding, "identity">;
 const { zstdLevel, brotliQuality, gzipLevel, streamBrotliQuality } = compressionDefaults;
 
 const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: zstdLevel } };
-const brotliOptions = { params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT } };
+const brotliOptions = {
+  params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT },
+};
 const gzipOptions = { level: gzipLevel };
 
 const zstd = promisify<Buffer | string, object, Buffer>(zlib.zstdCompress);
@@ -50,7 +52,10 @@ function createEncoder(coding: ContentCoding): Transform {
     case "zstd":
       return zlib.createZstdCompress({ ...zstdOptions, flush: constants.ZSTD_e_flush });
     case "br":
-      return zlib.createBrotliCompress({ params: { ...brotliOptions.params, [constants.BROTLI_PARAM_QUALITY]: streamBrotliQuality }, flush: constants.BROTLI_OPERATION_FLUSH });
+      return zlib.createBrotliCompress({
+        params: { ...brotliOptions.params, [constants.BROTLI_PARAM_QUALITY]: streamBrotliQuality },
+        flush: constants.BROTLI_OPERATION_FLUSH,
+      });
     case "gzip":
       return zlib.createGzip({ ...gzipOptions, flush: constants.Z_SYNC_FLUSH });
   }

@@ -32,14 +32,17 @@ test("whatever the header says, a coding with q=0 is not chosen and none with a 
   const codings = ["zstd", "br", "gzip", "identity"] as const;
   const weight = fc.constantFrom("0", "0.001", "0.25", "0.5", "0.999", "1");
   fc.assert(
-    fc.property(fc.uniqueArray(fc.tuple(fc.constantFrom(...codings), weight), { minLength: 1, selector: ([coding]) => coding }), (offers) => {
-      const { coding } = negotiateCoding(offers.map(([name, q]) => `${name};q=${q}`).join(", "));
-      const given = new Map<string, number>(offers.map(([name, q]) => [name, Number(q)]));
-      const chosen = given.get(coding);
-      if ([...given.values()].every((q) => q === 0)) return coding === "identity";
-      if (chosen === undefined) return coding === "identity"; // not named, so acceptable as a last resort
-      return chosen > 0 && codings.every((other) => (given.get(other) ?? 0) <= chosen);
-    }),
+    fc.property(
+      fc.uniqueArray(fc.tuple(fc.constantFrom(...codings), weight), { minLength: 1, selector: ([coding]) => coding }),
+      (offers) => {
+        const { coding } = negotiateCoding(offers.map(([name, q]) => `${name};q=${q}`).join(", "));
+        const given = new Map<string, number>(offers.map(([name, q]) => [name, Number(q)]));
+        const chosen = given.get(coding);
+        if ([...given.values()].every((q) => q === 0)) return coding === "identity";
+        if (chosen === undefined) return coding === "identity"; // not named, so acceptable as a last resort
+        return chosen > 0 && codings.every((other) => (given.get(other) ?? 0) <= chosen);
+      },
+    ),
   );
 });
 
@@ -48,10 +51,24 @@ test("a flood of different headers keeps being answered", () => {
 });
 
 test("text, JSON and their relatives shrink; pictures and event streams are left alone", () => {
-  for (const type of ["application/json; charset=utf-8", "application/problem+json", "application/x-ndjson", "text/csv", "text/html; charset=utf-8", "image/svg+xml"]) {
+  for (const type of [
+    "application/json; charset=utf-8",
+    "application/problem+json",
+    "application/x-ndjson",
+    "text/csv",
+    "text/html; charset=utf-8",
+    "image/svg+xml",
+  ]) {
     assert.equal(isCompressible(type), true, type);
   }
-  for (const type of ["image/png", "application/zip", "application/octet-stream", "text/event-stream", "video/mp4", "application/jsonnet-image"]) {
+  for (const type of [
+    "image/png",
+    "application/zip",
+    "application/octet-stream",
+    "text/event-stream",
+    "video/mp4",
+    "application/jsonnet-image",
+  ]) {
     assert.equal(isCompressible(type), false, type);
   }
 });

@@ -51,7 +51,8 @@ export function negotiateCoding(acceptEncoding: string | undefined): Negotiated 
 }
 
 /** RFC 9110 media types whose bytes shrink: text, JSON, XML, JavaScript and their relatives. */
-const compressibleType = /^(?:text\/(?!event-stream)|application\/(?:[\w.+-]*\+)?(?:json|xml|javascript|x-ndjson|ndjson|wasm|yaml|csv)\b|image\/svg\+xml)/i;
+const compressibleType =
+  /^(?:text\/(?!event-stream)|application\/(?:[\w.+-]*\+)?(?:json|xml|javascript|x-ndjson|ndjson|wasm|yaml|csv)\b|image\/svg\+xml)/i;
 
 const types = new Map<string, boolean>();
 

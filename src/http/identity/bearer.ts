@@ -34,7 +34,8 @@ function createBearer<Principal>(options: BearerOptions<Principal>) {
     const found = options.identify(token, tools);
     return found instanceof Promise ? found.then(accept) : accept(found);
   };
-  const isBearer = (authorization: string | undefined): authorization is string => authorization !== undefined && /^bearer\b/i.test(authorization);
+  const isBearer = (authorization: string | undefined): authorization is string =>
+    authorization !== undefined && /^bearer\b/i.test(authorization);
   return { missing, identify, isBearer };
 }
 

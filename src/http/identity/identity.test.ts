@@ -40,7 +40,12 @@ test("an account that does not exist takes the time of a verification and is fal
 });
 
 test("a stored string that is not such a hash, or asks for absurd memory, is an error and not a false", async () => {
-  for (const stored of ["", "plain", "$2b$10$abc", "$argon2id$v=19$m=9999999,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]) {
+  for (const stored of [
+    "",
+    "plain",
+    "$2b$10$abc",
+    "$argon2id$v=19$m=9999999,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+  ]) {
     await assert.rejects(verifyPassword("x", stored), { code: "MILLRACE_HTTP_PASSWORD_HASH_INVALID" });
   }
 });

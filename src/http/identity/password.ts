@@ -42,7 +42,14 @@ async function bounded<Result>(work: () => Promise<Result>): Promise<Result> {
 }
 
 function derive(password: string, salt: Uint8Array, length: number, { memoryKiB, passes, lanes }: Cost): Promise<Buffer> {
-  const parameters = { message: password.normalize("NFKC"), nonce: salt, parallelism: lanes, tagLength: length, memory: memoryKiB, passes };
+  const parameters = {
+    message: password.normalize("NFKC"),
+    nonce: salt,
+    parallelism: lanes,
+    tagLength: length,
+    memory: memoryKiB,
+    passes,
+  };
   return bounded(
     () =>
       new Promise<Buffer>((resolve, reject) => {

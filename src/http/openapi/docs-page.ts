@@ -10,7 +10,8 @@ export interface Page {
 }
 
 const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-const escapeHtml = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+const escapeHtml = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
 const style = `
 :root { color-scheme: light dark; --bg: light-dark(#fbfbf9, #14171a); --fg: light-dark(#1d2126, #e4e6e8); --soft: light-dark(#666e77, #98a1aa);

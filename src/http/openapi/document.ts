@@ -11,7 +11,10 @@ export interface OpenApiDocument {
   readonly openapi: "3.1.0";
   readonly info: { readonly title: string; readonly version: string };
   readonly paths: Readonly<Record<string, Readonly<Record<string, OpenApiOperation>>>>;
-  readonly components: { readonly schemas: Readonly<Record<string, unknown>>; readonly securitySchemes?: Readonly<Record<string, unknown>> };
+  readonly components: {
+    readonly schemas: Readonly<Record<string, unknown>>;
+    readonly securitySchemes?: Readonly<Record<string, unknown>>;
+  };
   readonly tags: readonly { readonly name: string }[];
 }
 
@@ -65,8 +68,11 @@ const problemSchema: JsonSchema = {
 /** `GET /cities/:cityId/reports` → `getCitiesByCityIdReports` */
 function operationId({ method, path }: Endpoint): string {
   const words = path.split("/").filter(Boolean);
-  const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1).replaceAll(/[^A-Za-z0-9]+(.?)/g, (_, next: string) => next.toUpperCase());
-  return method.toLowerCase() + words.map((word) => (word.startsWith(":") ? `By${capital(word.slice(1))}` : capital(word))).join("");
+  const capital = (word: string) =>
+    word.charAt(0).toUpperCase() + word.slice(1).replaceAll(/[^A-Za-z0-9]+(.?)/g, (_, next: string) => next.toUpperCase());
+  return (
+    method.toLowerCase() + words.map((word) => (word.startsWith(":") ? `By${capital(word.slice(1))}` : capital(word))).join("")
+  );
 }
 
 function parameters(shape: Readonly<Record<string, TSchema>> | undefined, place: OpenApiParameter["in"]): OpenApiParameter[] {
@@ -109,7 +115,11 @@ function requestBody(endpoint: Endpoint): unknown {
 
 function operation(endpoint: Endpoint): OpenApiOperation {
   const { summary, description, tags, auth } = endpoint;
-  const all = [...parameters(endpoint.params, "path"), ...parameters(endpoint.query, "query"), ...parameters(endpoint.headers, "header")];
+  const all = [
+    ...parameters(endpoint.params, "path"),
+    ...parameters(endpoint.query, "query"),
+    ...parameters(endpoint.headers, "header"),
+  ];
   const body = requestBody(endpoint);
   return {
     operationId: operationId(endpoint),
@@ -124,7 +134,11 @@ function operation(endpoint: Endpoint): OpenApiOperation {
 }
 
 /** The document for `endpoints`. `prefix` is where the plugin was registered, if anywhere. */
-export function openApiDocument(endpoints: readonly Endpoint[], info: { readonly title: string; readonly version: string }, prefix = ""): OpenApiDocument {
+export function openApiDocument(
+  endpoints: readonly Endpoint[],
+  info: { readonly title: string; readonly version: string },
+  prefix = "",
+): OpenApiDocument {
   const paths: Record<string, Record<string, OpenApiOperation>> = {};
   const securitySchemes: Record<string, unknown> = {};
   const tags = new Set<string>();

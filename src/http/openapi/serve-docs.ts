@@ -37,7 +37,11 @@ interface Prepared {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-const prepare = (text: string, headers: Readonly<Record<string, string>>): Prepared => ({ body: Buffer.from(text), encoded: new Map(), headers });
+const prepare = (text: string, headers: Readonly<Record<string, string>>): Prepared => ({
+  body: Buffer.from(text),
+  encoded: new Map(),
+  headers,
+});
 
 const preparePage = ({ html, contentSecurityPolicy }: Page): Prepared =>
   prepare(html, { "content-type": "text/html; charset=utf-8", "content-security-policy": contentSecurityPolicy });
@@ -67,7 +71,9 @@ export function serveDocs(fastify: FastifyInstance, kit: Kit, options: DocsOptio
     fastify.get(path, (request, reply) => send(kit, request, reply, (prepared ??= build())));
   };
   serveOnce("/openapi.json", () =>
-    prepare(JSON.stringify(openApiDocument(endpoints, { title, version }, base)), { "content-type": "application/json; charset=utf-8" }),
+    prepare(JSON.stringify(openApiDocument(endpoints, { title, version }, base)), {
+      "content-type": "application/json; charset=utf-8",
+    }),
   );
   serveOnce("/docs", () => preparePage(docsPage(title, version, base)));
   serveOnce("/docs/problems", () => preparePage(problemsPage(title, problemEntries(), base)));

@@ -9,7 +9,9 @@ import { textProblem } from "./record-reader.ts";
 const maxDepth = 64;
 
 function fail(field: readonly string[], message: string): never {
-  throw httpErrors.create("MILLRACE_HTTP_REQUEST_INVALID", { errors: [{ in: "body", field: field.join(".").slice(0, 200), message }] });
+  throw httpErrors.create("MILLRACE_HTTP_REQUEST_INVALID", {
+    errors: [{ in: "body", field: field.join(".").slice(0, 200), message }],
+  });
 }
 
 /** Looks at every string and key of `value`. Strings can only be unfit when the text has a \u escape. */
@@ -20,7 +22,8 @@ function inspect(value: unknown, path: string[], escapes: boolean): void {
     return;
   }
   if (typeof value !== "object" || value === null) return;
-  if (path.length >= maxDepth) throw httpErrors.create("MILLRACE_HTTP_BODY_INVALID", { reason: `it is nested more than ${maxDepth} levels deep` });
+  if (path.length >= maxDepth)
+    throw httpErrors.create("MILLRACE_HTTP_BODY_INVALID", { reason: `it is nested more than ${maxDepth} levels deep` });
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
@@ -54,7 +57,12 @@ export function parseJsonBody(bytes: Buffer): unknown {
   } catch (error) {
     // V8's message quotes the text around the mistake; only the position is passed on.
     const position = /position (\d+)/.exec((error as Error).message)?.[1];
-    const reason = text.trim() === "" ? "it is empty" : position ? `there is a mistake at position ${position}` : "it ends too early or has a mistake";
+    const reason =
+      text.trim() === ""
+        ? "it is empty"
+        : position
+          ? `there is a mistake at position ${position}`
+          : "it ends too early or has a mistake";
     throw httpErrors.create("MILLRACE_HTTP_BODY_INVALID", { reason });
   }
   inspect(value, [], text.includes("\\u"));

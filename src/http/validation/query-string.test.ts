@@ -57,7 +57,9 @@ test("a repeated parameter is refused, however it is spelled", () => {
 test("NUL, broken percent-encoding and bytes that are no UTF-8 are refused by name", () => {
   assert.equal(read("text=a%00b").errors[0]!.message, "must not contain a NUL character");
   for (const broken of ["%", "%zz", "%ff", "%c3%28", "%ed%a0%80"]) {
-    assert.deepEqual(read(`text=${broken}`).errors, [{ in: "query", field: "text", message: "is not valid percent-encoded UTF-8" }]);
+    assert.deepEqual(read(`text=${broken}`).errors, [
+      { in: "query", field: "text", message: "is not valid percent-encoded UTF-8" },
+    ]);
   }
 });
 

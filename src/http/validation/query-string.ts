@@ -31,10 +31,11 @@ export function readQuery(search: string, reader: RecordReader | undefined, erro
   const values: Record<string, unknown> = {};
   const before = errors.length;
   const fail = (name: string, message: string, suggestion?: string) => {
-    if (errors.length - before < maxErrors) errors.push({ in: "query", field: shown(name), message, ...(suggestion !== undefined && { suggestion }) });
+    if (errors.length - before < maxErrors)
+      errors.push({ in: "query", field: shown(name), message, ...(suggestion !== undefined && { suggestion }) });
   };
   let count = 0;
-  for (let start = 0; start < search.length; ) {
+  for (let start = 0; start < search.length;) {
     const nextAmpersand = search.indexOf("&", start);
     const end = nextAmpersand === -1 ? search.length : nextAmpersand;
     const pair = search.slice(start, end);

@@ -4,7 +4,8 @@
 /** A JSON Schema as plain data. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const mapOf = (value: unknown, each: (schema: unknown) => unknown): unknown =>
   isObject(value) ? Object.fromEntries(Object.entries(value).map(([key, schema]) => [key, each(schema)])) : value;
@@ -20,7 +21,14 @@ function simplerUnion(schema: Record<string, unknown>): Record<string, unknown> 
   }
   const others = branches.filter((branch) => !(isObject(branch) && branch["type"] === "null"));
   const [only] = others;
-  if (branches.length === 2 && others.length === 1 && isObject(only) && typeof only["type"] === "string" && !("enum" in only) && !("const" in only)) {
+  if (
+    branches.length === 2 &&
+    others.length === 1 &&
+    isObject(only) &&
+    typeof only["type"] === "string" &&
+    !("enum" in only) &&
+    !("const" in only)
+  ) {
     return { ...only, ...rest, type: [only["type"], "null"] };
   }
   return schema;
@@ -51,7 +59,8 @@ export function strictSchema(schema: unknown, open = false): JsonSchema | boolea
   if (isObject(out["additionalProperties"])) out["additionalProperties"] = strictSchema(out["additionalProperties"]);
   if (Array.isArray(out["allOf"])) {
     out["allOf"] = listOf(out["allOf"], (part) => strictSchema(part, true));
-    if (!open && !("unevaluatedProperties" in out)) Object.assign(out, { type: out["type"] ?? "object", unevaluatedProperties: false });
+    if (!open && !("unevaluatedProperties" in out))
+      Object.assign(out, { type: out["type"] ?? "object", unevaluatedProperties: false });
   }
   const isShape = "properties" in out || "patternProperties" in out || out["type"] === "object";
   if (isShape && !open && !("allOf" in out) && !("additionalProperties" in out) && !("unevaluatedProperties" in out)) {

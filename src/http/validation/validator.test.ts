@@ -5,13 +5,22 @@ import type { FieldError } from "../problem.ts";
 import { strictSchema } from "./strict-schema.ts";
 import { compileValidator } from "./validator.ts";
 
-const check = (schema: object, value: unknown, bytes = 100): FieldError[] => compileValidator(strictSchema(schema), "body")(value, bytes) ?? [];
+const check = (schema: object, value: unknown, bytes = 100): FieldError[] =>
+  compileValidator(strictSchema(schema), "body")(value, bytes) ?? [];
 const brief = (errors: readonly FieldError[]): string[] => errors.map(({ field, message }) => `${field} ${message}`);
 
 test("objects are closed at every depth unless they say otherwise", () => {
-  const schema = Type.Object({ a: Type.Object({ b: Type.String() }), list: Type.Array(Type.Object({ c: Type.Integer() })), open: Type.Object({}, { additionalProperties: true }) });
+  const schema = Type.Object({
+    a: Type.Object({ b: Type.String() }),
+    list: Type.Array(Type.Object({ c: Type.Integer() })),
+    open: Type.Object({}, { additionalProperties: true }),
+  });
   const value = { a: { b: "x", x: 1 }, list: [{ c: 1, y: 1 }], open: { anything: 1 }, z: 1 };
-  assert.deepEqual(brief(check(schema, value)).toSorted(), ["a.x is not known here", "list.0.y is not known here", "z is not known here"]);
+  assert.deepEqual(brief(check(schema, value)).toSorted(), [
+    "a.x is not known here",
+    "list.0.y is not known here",
+    "z is not known here",
+  ]);
 });
 
 test("an intersection is closed as a whole, not part by part", () => {
@@ -22,7 +31,11 @@ test("an intersection is closed as a whole, not part by part", () => {
 
 test("nothing is coerced", () => {
   const schema = Type.Object({ n: Type.Integer(), b: Type.Boolean(), s: Type.String() });
-  assert.deepEqual(brief(check(schema, { n: "1", b: "true", s: 5 })), ["n must be a whole number", "b must be true or false", "s must be a string"]);
+  assert.deepEqual(brief(check(schema, { n: "1", b: "true", s: 5 })), [
+    "n must be a whole number",
+    "b must be true or false",
+    "s must be a string",
+  ]);
 });
 
 test("a whole number beyond 2^53 is refused, for it is not the one that was sent", () => {
@@ -31,8 +44,12 @@ test("a whole number beyond 2^53 is refused, for it is not the one that was sent
 });
 
 test("unions give one understandable error", () => {
-  assert.deepEqual(brief(check(Type.Object({ u: Type.Union([Type.Literal("a"), Type.Literal("b")]) }), { u: "c" })), ['u must be one of "a", "b"']);
-  assert.deepEqual(brief(check(Type.Object({ u: Type.Union([Type.String({ maxLength: 3 }), Type.Null()]) }), { u: 5 })), ["u must be a string or null"]);
+  assert.deepEqual(brief(check(Type.Object({ u: Type.Union([Type.Literal("a"), Type.Literal("b")]) }), { u: "c" })), [
+    'u must be one of "a", "b"',
+  ]);
+  assert.deepEqual(brief(check(Type.Object({ u: Type.Union([Type.String({ maxLength: 3 }), Type.Null()]) }), { u: 5 })), [
+    "u must be a string or null",
+  ]);
   const either = Type.Object({ u: Type.Union([Type.Object({ a: Type.String() }), Type.Object({ b: Type.Integer() })]) });
   assert.deepEqual(brief(check(either, { u: { c: 1 } })), ["u matches none of the forms that are allowed here"]);
 });
@@ -44,7 +61,11 @@ test("defaults are filled", () => {
 });
 
 test("tuples, records and formats work as TypeBox means them", () => {
-  const schema = Type.Object({ t: Type.Tuple([Type.String(), Type.Integer()]), r: Type.Record(Type.String(), Type.Integer()), d: Type.String({ format: "date" }) });
+  const schema = Type.Object({
+    t: Type.Tuple([Type.String(), Type.Integer()]),
+    r: Type.Record(Type.String(), Type.Integer()),
+    d: Type.String({ format: "date" }),
+  });
   assert.deepEqual(check(schema, { t: ["a", 1], r: { x: 1 }, d: "2024-02-29" }), []);
   assert.deepEqual(brief(check(schema, { t: ["a", 1, 2], r: { x: "1" }, d: "2023-02-29" })).toSorted(), [
     "d must be a valid date",
@@ -61,5 +82,8 @@ test("a large input with a million mistakes gives one error, a small one at most
 });
 
 test("a required property that is missing is named, and inherited ones do not count", () => {
-  assert.deepEqual(brief(check(Type.Object({ toString: Type.String(), a: Type.String() }), {})), ["toString is required", "a is required"]);
+  assert.deepEqual(brief(check(Type.Object({ toString: Type.String(), a: Type.String() }), {})), [
+    "toString is required",
+    "a is required",
+  ]);
 });

@@ -39,7 +39,15 @@ let ajvFirst: AjvClass | undefined;
 
 const list = (values: readonly unknown[]): string => values.map((value) => JSON.stringify(value)).join(", ");
 const withArticle = (type: string): string =>
-  ({ integer: "a whole number", number: "a number", string: "a string", boolean: "true or false", array: "an array", object: "an object", null: "null" })[type] ?? type;
+  ({
+    integer: "a whole number",
+    number: "a number",
+    string: "a string",
+    boolean: "true or false",
+    array: "an array",
+    object: "an object",
+    null: "null",
+  })[type] ?? type;
 const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function messageOf(error: ErrorObject): string {
@@ -94,12 +102,19 @@ function fieldErrorOf(error: ErrorObject, part: RequestPart): FieldError {
   if (last !== undefined) path.push(last);
   const known = unknown === undefined ? [] : Object.keys((error.parentSchema as { properties?: object }).properties ?? {});
   const suggestion = unknown === undefined ? undefined : suggest(unknown, known);
-  return { in: part, field: path.join(".").slice(0, 200), message: messageOf(error), ...(suggestion !== undefined && { suggestion }) };
+  return {
+    in: part,
+    field: path.join(".").slice(0, 200),
+    message: messageOf(error),
+    ...(suggestion !== undefined && { suggestion }),
+  };
 }
 
 function fieldErrorsOf(errors: readonly ErrorObject[], part: RequestPart): FieldError[] {
   // A union reports every branch that failed and then itself; only the last says something true.
-  const unions = errors.filter(({ keyword }) => keyword === "anyOf" || keyword === "oneOf").map(({ schemaPath }) => `${schemaPath}/`);
+  const unions = errors
+    .filter(({ keyword }) => keyword === "anyOf" || keyword === "oneOf")
+    .map(({ schemaPath }) => `${schemaPath}/`);
   const telling = errors.filter(({ schemaPath }) => !unions.some((union) => schemaPath.startsWith(union)));
   return telling.slice(0, maxErrors).map((error) => fieldErrorOf(error, part));
 }

@@ -14,7 +14,9 @@ const listCities = endpoint(
     query: {
       ...keyset({ orderBy: ["population desc", "id desc"], max: 100 }),
       country: Type.Optional(Type.String({ pattern: "^[A-Za-z]{2}$", description: "ISO 3166-1, two letters" })),
-      q: Type.Optional(Type.String({ minLength: 1, maxLength: 100, description: "How the name begins; accents and case do not matter" })),
+      q: Type.Optional(
+        Type.String({ minLength: 1, maxLength: 100, description: "How the name begins; accents and case do not matter" }),
+      ),
     },
     response: page(City),
   },

@@ -1,6 +1,6 @@
 // What was measured in a city, the hourly normals, and the export of all measurements.
 
-import { endpoint, keyset, page, sql } from "millrace";
+import { bytes, endpoint, keyset, page, sql } from "millrace";
 import { Type } from "typebox";
 import { requireCity } from "../cities/city.ts";
 import { Day, Id } from "../schemas.ts";
@@ -63,7 +63,7 @@ const exportObservations = endpoint(
     },
     // However long the client takes to read: what it does not read is not read from the database either.
     deadline: "none",
-    // TEMP response: bytes("application/x-ndjson", "application/json", "text/csv"),
+    response: bytes("application/x-ndjson", "application/json", "text/csv"),
   },
   async ({ query: { format = "ndjson", cityId }, db, reply }) => {
     if (cityId !== undefined) await requireCity(db, cityId);

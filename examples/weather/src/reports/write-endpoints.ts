@@ -29,7 +29,9 @@ const createReport = endpoint(
         returning id`);
       if (!created) {
         const message = `no city has the id ${cityId}`;
-        throw problem(400, "CITY_NOT_FOUND", `No city has the id ${cityId}.`, { errors: [{ in: "body", field: "cityId", message }] });
+        throw problem(400, "CITY_NOT_FOUND", `No city has the id ${cityId}.`, {
+          errors: [{ in: "body", field: "cityId", message }],
+        });
       }
       await insertTags(tx, created.id, tags);
       return (await findReport(tx, created.id))!;
@@ -106,7 +108,9 @@ const createComment = endpoint(
 
 /** Keeps the report as it is until the transaction ends. */
 async function lockOwnReport(tx: Transaction, reportId: number, userId: number): Promise<void> {
-  const report = await tx.maybeOne(sql<{ userId: number }>`select user_id as "userId" from reports where id = ${reportId} for update`);
+  const report = await tx.maybeOne(
+    sql<{ userId: number }>`select user_id as "userId" from reports where id = ${reportId} for update`,
+  );
   if (!report) throw reportMissing(reportId);
   if (report.userId !== userId) throw problem(403, "REPORT_NOT_YOURS", "Only its author can change or delete a report.");
 }
