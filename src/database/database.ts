@@ -27,7 +27,7 @@ export interface Database extends Queryable, Closeable {
   readonly embedded: boolean;
   /** Rows one by one through a server-side cursor; leaving the loop early ends the statement. */
   stream<Row>(statement: Sql<Row>, options?: StreamOptions): AsyncIterable<Row>;
-  /** Rows as bytes in NDJSON, JSON or CSV, through COPY. See docs/streaming-export.md. */
+  /** Rows as bytes in NDJSON, JSON or CSV. See docs/streaming-export.md. */
   export(statement: Sql, options: ExportOptions): ExportStream;
   /** Runs `work` as if it were outside of the transaction around it, on other connections. */
   outsideTransaction<Result>(work: () => Promise<Result>): Promise<Result>;

@@ -24,7 +24,7 @@ export interface PoolOptions {
   readonly idleTimeout?: Duration;
   /** A connection this old is replaced when it is next released or idle, jittered by ±10 %. Default "30m". "0s": never. */
   readonly recycleAfter?: Duration;
-  /** A pipelined statement at the head for longer than this no longer holds up those behind it: they run elsewhere. Default "20ms". */
+  /** A pipelined statement at the head for longer than this no longer holds up those behind it: they run elsewhere. Default "50ms". */
   readonly stallAfter?: Duration;
   /** Prepared statements kept per connection; texts beyond it run unprepared. Default 500. */
   readonly maxPreparedStatements?: number;
@@ -41,7 +41,7 @@ export const poolDefaults = {
   pingAfter: "1s", // a ping costs 30–50 µs; connections busier than one statement a second never pay it
   idleTimeout: "1m", // past the gaps of steady traffic; an idle backend holds 5–10 MB on the server
   recycleAfter: "30m", // spreads connections over replicas and pods that came later, and bounds a backend's memory growth
-  stallAfter: "20ms", // a hundred times a by-id read, and less than a person notices
+  stallAfter: "50ms", // hundreds of by-id reads; below it, waiting for a busy CPU looks like a slow statement (bench/findings.md)
   maxPreparedStatements: 500, // a plan takes 10–50 KB in the backend: 5–25 MB per connection at the most
 } as const satisfies PoolOptions;
 

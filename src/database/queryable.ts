@@ -2,7 +2,7 @@
 
 import type pg from "pg";
 import type { Deadline } from "../concurrency/index.ts";
-import type { KeysetRequest, Page } from "./keyset/index.ts";
+import type { KeysetRequest, Page } from "./keyset/request.ts";
 import type { Sql } from "./sql.ts";
 
 /** pg's result: rows, rowCount, fields, command. */

@@ -6,7 +6,6 @@ import { encodeElsewhere, encodeNow, encodeStream } from "./compression/encode.t
 import { type Negotiated, isCompressible, negotiateCoding } from "./compression/negotiate.ts";
 import { httpErrors } from "./errors.ts";
 import { type Exchange, pathOf } from "./exchange.ts";
-import { setCommonHeaders } from "./kit.ts";
 import { compressionDefaults } from "./options.ts";
 import { failureOf, problemDocument } from "./problem-table.ts";
 
@@ -55,8 +54,7 @@ function sendJson(exchange: Exchange, result: unknown): void {
 }
 
 function sendNothing(exchange: Exchange): void {
-  exchange.answered = true;
-  setCommonHeaders(exchange.kit, exchange.reply, exchange.requestId);
+  exchange.answer();
   exchange.reply.send();
 }
 
@@ -118,9 +116,8 @@ function sendBody(exchange: Exchange, body: string | Buffer, defaultType: string
 }
 
 function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
-  exchange.answered = true;
+  exchange.answer();
   exchange.bytes = typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length;
-  setCommonHeaders(exchange.kit, exchange.reply, exchange.requestId);
   exchange.reply.send(bytes);
 }
 
@@ -130,8 +127,7 @@ function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
  */
 function sendStream(exchange: Exchange, source: Readable): void {
   const { reply } = exchange;
-  exchange.answered = true;
-  setCommonHeaders(exchange.kit, reply, exchange.requestId);
+  exchange.answer();
   const { contentType } = source as { contentType?: unknown };
   let type = reply.getHeader("content-type");
   if (type === undefined) reply.header("content-type", (type = typeof contentType === "string" ? contentType : bytesType));
@@ -176,14 +172,13 @@ export function sendFailure(exchange: Exchange, error: unknown): void {
 
 /** As sendFailure(), also when a stream was about to be the answer but failed before its first byte. */
 export function sendProblem(exchange: Exchange, error: unknown): void {
-  const { kit, reply, request, requestId } = exchange;
-  exchange.answered = true;
+  const { reply, request, requestId } = exchange;
   exchange.cut = false;
   const failure = failureOf(error);
   logFailure(exchange, error, failure.status);
   for (const name of staleHeaders) if (reply.hasHeader(name)) reply.removeHeader(name);
   if (failure.headers) reply.headers(failure.headers);
-  setCommonHeaders(kit, reply, requestId);
+  exchange.answer();
   reply.header("cache-control", "no-store"); // 404, 405 and 410 are cacheable by default (RFC 9110 § 15.1)
   reply.header("content-type", "application/problem+json");
   const body = Buffer.from(JSON.stringify(problemDocument(failure, pathOf(request.url), requestId)));

@@ -44,7 +44,7 @@ export function compileEndpoint(endpoint: Endpoint, checkResponses: boolean): Co
         checkResponses && response && !(contentTypesKeyword in response)
           ? compileValidator(strictSchema(response), "body")
           : undefined,
-      multipartLimits: multipart && (resolveMultipartLimits(endpoint.route, multipart) as Required<MultipartLimits>),
+      multipartLimits: multipart && resolveMultipartLimits(endpoint.route, multipart),
     };
   } catch (error) {
     if (!(error instanceof Error) || "code" in error) throw error;

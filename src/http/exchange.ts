@@ -14,7 +14,7 @@ import type { Database } from "../database/index.ts";
 import { requestChannel } from "./channels.ts";
 import type { CompiledEndpoint } from "./compile.ts";
 import { httpErrors } from "./errors.ts";
-import type { Kit } from "./kit.ts";
+import { type Kit, setCommonHeaders } from "./kit.ts";
 import { type MultipartPart, multipartParts } from "./multipart.ts";
 
 const exchangeKey: unique symbol = Symbol("millrace.exchange");
@@ -80,6 +80,7 @@ export class Exchange implements WorkContext {
     const { raw } = reply;
     (raw as Marked)[exchangeKey] = this;
     raw.on("close", onClose);
+    setCommonHeaders(kit, reply, request.id);
   }
 
   get db(): Database {
@@ -121,6 +122,12 @@ export class Exchange implements WorkContext {
     this.#deadline?.[Symbol.dispose]();
     this.#deadline = undefined;
     this.#workStartedMs = performance.now();
+  }
+
+  /** Called when the answer is decided on, before its head is written. */
+  answer(): void {
+    this.answered = true;
+    if (this.kit.draining) this.reply.header("connection", "close");
   }
 
   /** Counts the bytes of a streamed answer on its socket. */

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Deadline } from "../concurrency/index.ts";
 import { type Database, sql } from "../database/index.ts";
 import { Exchange } from "./exchange.ts";
-import { type Kit, setCommonHeaders } from "./kit.ts";
+import type { Kit } from "./kit.ts";
 
 /** Probes usually give up after one second themselves. */
 const databaseTimeoutMs = 1_000;
@@ -27,8 +27,9 @@ export function createDatabaseProbe(database: Database): () => Promise<boolean> 
     }));
 }
 
-function answer(kit: Kit, request: FastifyRequest, reply: FastifyReply, status: number, body: object): void {
-  setCommonHeaders(kit, reply, request.id);
+function answer(exchange: Exchange, status: number, body: object): void {
+  exchange.answer();
+  const { reply } = exchange;
   reply.header("cache-control", "no-store").header("content-type", "application/json; charset=utf-8");
   if (status === 503) reply.header("retry-after", "1");
   reply.code(status).send(JSON.stringify(body));
@@ -36,23 +37,24 @@ function answer(kit: Kit, request: FastifyRequest, reply: FastifyReply, status: 
 
 /** Serves both. Neither needs credentials, and neither is logged at level info. */
 export function serveHealth(fastify: FastifyInstance, kit: Kit): void {
-  const quietly = (request: FastifyRequest, reply: FastifyReply): void => {
-    new Exchange(kit, undefined, request, reply).quiet = true;
+  const quietly = (request: FastifyRequest, reply: FastifyReply): Exchange => {
+    const exchange = new Exchange(kit, undefined, request, reply);
+    exchange.quiet = true;
+    return exchange;
   };
   const probe = kit.database && createDatabaseProbe(kit.database);
 
   fastify.get("/healthz", (request, reply) => {
-    quietly(request, reply);
-    answer(kit, request, reply, 200, { status: "alive" });
+    answer(quietly(request, reply), 200, { status: "alive" });
   });
   fastify.get("/readyz", (request, reply) => {
-    quietly(request, reply);
-    if (kit.draining) return answer(kit, request, reply, 503, { status: "draining" });
-    if (!probe) return answer(kit, request, reply, 200, { status: "ready" });
+    const exchange = quietly(request, reply);
+    if (kit.draining) return answer(exchange, 503, { status: "draining" });
+    if (!probe) return answer(exchange, 200, { status: "ready" });
     void probe().then((answers) => {
-      if (kit.draining) answer(kit, request, reply, 503, { status: "draining" });
+      if (kit.draining) answer(exchange, 503, { status: "draining" });
       else
-        answer(kit, request, reply, answers ? 200 : 503, {
+        answer(exchange, answers ? 200 : 503, {
           status: answers ? "ready" : "unavailable",
           database: answers ? "answers" : "does not answer",
         });

@@ -28,13 +28,9 @@ export function commonHeaders(strictTransportSecurity: boolean): Kit["headers"] 
   return Object.freeze(headers);
 }
 
-/** Puts the common headers on an answer. What a handler set before stays. */
+/** Puts the common headers on an answer that has not begun; whatever the handler sets later wins. */
 export function setCommonHeaders(kit: Kit, reply: FastifyReply, requestId: string): void {
   reply.header("x-request-id", requestId);
   const { headers } = kit;
-  for (let i = 0; i < headers.length; i++) {
-    const [name, value] = headers[i]!;
-    if (!reply.hasHeader(name)) reply.header(name, value);
-  }
-  if (kit.draining) reply.header("connection", "close");
+  for (let i = 0; i < headers.length; i++) reply.header(headers[i]![0], headers[i]![1]);
 }

@@ -30,8 +30,11 @@ const numbers = (count: number) => sql<{ i: number }>`/* numbers */ select gener
 /** The pool's only connection can be had, and works. */
 async function assertPoolFree(): Promise<void> {
   const lease = await db.pool.lease();
-  assert.equal((await lease.client.query<{ one: number }>("select 1 as one")).rows[0]!.one, 1);
-  lease.release();
+  try {
+    assert.equal((await lease.client.query<{ one: number }>("select 1 as one")).rows[0]!.one, 1);
+  } finally {
+    lease.release();
+  }
 }
 
 test("all rows come in order, whatever the batch size", async () => {

@@ -92,7 +92,7 @@ suite("faults", () => {
     await until("reports are taken again", () => acknowledged.length > before + 20);
     stop = true;
     await Promise.all(workers);
-    assert.deepEqual([...statuses.keys()].sort(), [200, 201, 503]);
+    assert.deepEqual(new Set(statuses.keys()), new Set([200, 201, 503]));
     const stored = new Set((await weather.database.many(sql<{ id: number }>`select id from reports`)).map(({ id }) => id));
     assert.deepEqual(
       acknowledged.filter((id) => !stored.has(id)),

@@ -26,10 +26,10 @@ export function startProgram(env: Readonly<Record<string, string>>): Program {
   });
   let stdout = "";
   let stderr = "";
-  child.stderr!.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
-  const ended = once(child, "close").then(([code, signal]) => ({ code, signal }) as Awaited<Program["ended"]>);
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
+  const ended: Program["ended"] = once(child, "close").then(([code, signal]) => ({ code, signal }));
   const up = new Promise<Client>((resolve, reject) => {
-    child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
       stdout += chunk;
       const url = /is up at (http:\S+)\n/.exec(stdout)?.[1];
       if (url) resolve(clientOf(url));

@@ -1,14 +1,15 @@
 // The composition root: everything is made here, in order, and closed here. See ../README.md.
 
 import { fileURLToPath } from "node:url";
-import { MillraceError, createDatabase, migrate } from "millrace";
+import { createDatabase, migrate } from "millrace";
 import { createWeather } from "./app.ts";
 import { banner } from "./banner.ts";
-import { type Config, ConfigError, readConfig } from "./config.ts";
+import { type Config, readConfig } from "./config.ts";
+import { explain } from "./explain.ts";
 import { showProgress } from "./seed/progress.ts";
 import { seed } from "./seed/seed.ts";
 
-/** Ends with `starting` when that aborts before the service is up; after that, with SIGTERM or SIGINT. */
+/** Runs the service until SIGTERM or SIGINT. Until it is up, `starting` ends it: nothing half-done stays behind. */
 async function run(config: Config, starting: AbortSignal): Promise<void> {
   await using database = await createDatabase({
     url: config.databaseUrl,
@@ -27,30 +28,14 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   await signal;
 }
 
-/** What to tell whoever started the service: one sentence for what can be expected to happen, everything for the rest. */
-function explain(error: unknown): unknown {
-  const { code, severity, message, port, address, hostname } = error as Record<string, unknown>;
-  if (code === "EADDRINUSE") return `PORT ${port} is in use by another program. Set PORT to a free one, or to 0 for any.`;
-  if (code === "EACCES" && port) return `PORT ${port} may not be used by this user. Set PORT to 1024 or more.`;
-  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND") return `HOST ${address ?? hostname} is not an address of this machine.`;
-  if (typeof severity === "string") return `PostgreSQL says: ${String(message)}`;
-  return error instanceof ConfigError || error instanceof MillraceError ? message : error;
-}
-
 const starting = new AbortController();
-for (const [signal, exitCode] of [
-  ["SIGINT", 130],
-  ["SIGTERM", 143],
-] as const) {
-  process.once(signal, () => starting.abort(exitCode));
-}
+process.once("SIGINT", () => starting.abort(130));
+process.once("SIGTERM", () => starting.abort(143));
 
 try {
   await run(readConfig(process.env), starting.signal);
 } catch (error) {
-  if (starting.signal.aborted) process.exitCode = starting.signal.reason as number;
-  else {
-    console.error(explain(error));
-    process.exitCode = 1;
-  }
+  const interrupted = error === starting.signal.reason;
+  if (!interrupted) console.error(explain(error as Error));
+  process.exitCode = interrupted ? starting.signal.reason : 1;
 }

@@ -1,2 +1,3 @@
+export { pageOf } from "./page.ts";
+export type { KeysetRequest, Page } from "./request.ts";
 export { ensureCursorSecret } from "./secret.ts";
-export { type KeysetRequest, type Page, pageOf } from "./page.ts";

@@ -63,6 +63,18 @@ suite("statement texts", () => {
     assert.equal(statements.mayPipeline(statements.use("select * from a_view_that_writes")), false);
   });
 
+  test("that stall now and then among many uses stay on shared connections", () => {
+    const statements = new Statements(10, createManualClock());
+    statements.learnFunctions(new Set());
+    for (let use = 0; use < 5_000; use++) {
+      const statement = statements.use("select 1");
+      if (use % 50 === 49) statements.stalled(statement);
+    }
+    assert.equal(statements.mayPipeline(statements.use("select 1")), true);
+    for (let use = 0; use < 1_000; use++) statements.stalled(statements.use("select 1"));
+    assert.equal(statements.mayPipeline(statements.use("select 1")), false, "one that became slow is noticed");
+  });
+
   test("that held up others three times keep off shared connections for a minute", () => {
     const clock = createManualClock();
     const statements = new Statements(10, clock);

@@ -14,7 +14,9 @@ export interface Statement {
   /** Kept off shared connections until this moment of the clock's monotonic time. */
   slowUntilMs: number;
   uses: number;
+  /** Stalls since the use number `countedFrom`. */
   stalls: number;
+  countedFrom: number;
 }
 
 /** Texts remembered beyond the prepared ones, so that the second use of a text can be noticed. */
@@ -23,8 +25,15 @@ const rememberedPerPrepared = 4;
 /** Longer texts are not remembered, and so neither prepared nor counted: bounds what the texts of a pool take in memory. */
 const maxRememberedLength = 20_000;
 
-/** Stalls after which a statement counts as slow. */
+/**
+ * A statement counts as slow after this many stalls, if it stalled in more than this share of its uses: on a machine that is short
+ * of CPU everything stalls now and then, and taking that for slow statements would end pipelining just when it is needed.
+ */
 const stallsUntilSlow = 3;
+const slowShare = 0.05;
+
+/** Uses after which stalls are counted anew, so that the distant past does not decide. */
+const usesPerCount = 10_000;
 
 /** How long a statement that held up others stays off shared connections: long enough to matter, short enough to notice a new index. */
 const slowForMs = 60_000;
@@ -64,6 +73,7 @@ export class Statements {
         slowUntilMs: 0,
         uses: 0,
         stalls: 0,
+        countedFrom: 0,
       };
       if (text.length > maxRememberedLength) return statement;
       this.#byText.set(text, statement);
@@ -81,9 +91,13 @@ export class Statements {
     return statement.reads === true && (statement.slowUntilMs === 0 || statement.slowUntilMs <= this.#clock.monotonic());
   }
 
-  /** It held up others. From the third time on it gets connections of its own for a while: once or twice, the server was just busy. */
+  /** It held up others. One that does so often gets connections of its own for a while. */
   stalled(statement: Statement): void {
-    if (++statement.stalls % stallsUntilSlow === 0) statement.slowUntilMs = this.#clock.monotonic() + slowForMs;
+    if (statement.uses - statement.countedFrom > usesPerCount) startCount(statement);
+    statement.stalls++;
+    if (statement.stalls < stallsUntilSlow || statement.stalls <= slowShare * (statement.uses - statement.countedFrom)) return;
+    statement.slowUntilMs = this.#clock.monotonic() + slowForMs;
+    startCount(statement);
   }
 
   /** It turned out to write, whatever its text looks like. */
@@ -110,4 +124,9 @@ export class Statements {
       if (this.#byText.size <= limit) return;
     }
   }
+}
+
+function startCount(statement: Statement): void {
+  statement.stalls = 0;
+  statement.countedFrom = statement.uses;
 }

@@ -31,6 +31,8 @@ export function encodeNow(coding: ContentCoding, body: Buffer | string): Buffer 
       return zlib.brotliCompressSync(body, brotliOptions);
     case "gzip":
       return zlib.gzipSync(body, gzipOptions);
+    default:
+      return coding satisfies never;
   }
 }
 
@@ -43,6 +45,8 @@ export function encodeElsewhere(coding: ContentCoding, body: Buffer | string): P
       return brotli(body, brotliOptions);
     case "gzip":
       return gzip(body, gzipOptions);
+    default:
+      return coding satisfies never;
   }
 }
 
@@ -58,6 +62,8 @@ function createEncoder(coding: ContentCoding): Transform {
       });
     case "gzip":
       return zlib.createGzip({ ...gzipOptions, flush: constants.Z_SYNC_FLUSH });
+    default:
+      return coding satisfies never;
   }
 }
 

@@ -9,7 +9,7 @@ import { negotiateCoding } from "../compression/negotiate.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { httpErrors } from "../errors.ts";
 import { Exchange } from "../exchange.ts";
-import { type Kit, setCommonHeaders } from "../kit.ts";
+import type { Kit } from "../kit.ts";
 import { problemTable } from "../problem-table.ts";
 import { type Page, type ProblemEntry, docsPage, problemsPage } from "./docs-page.ts";
 import { openApiDocument } from "./document.ts";
@@ -59,7 +59,7 @@ function send(kit: Kit, request: FastifyRequest, reply: FastifyReply, prepared: 
   }
   exchange.bytes = body.length;
   reply.headers(prepared.headers).header("vary", "accept-encoding").header("cache-control", "no-cache");
-  setCommonHeaders(kit, reply, request.id);
+  exchange.answer();
   reply.send(body);
 }
 

@@ -38,7 +38,7 @@ function inspect(value: unknown, path: string[], escapes: boolean): void {
     path.push(key);
     if (key === "__proto__") fail(path, "is not allowed");
     const problem = escapes ? textProblem(key) : undefined;
-    if (problem) fail(path.with(-1, key.toWellFormed().replaceAll("\0", "\uFFFD")), problem);
+    if (problem) fail([...path.slice(0, -1), key.toWellFormed().replaceAll("\0", "\uFFFD")], problem);
     inspect((value as Record<string, unknown>)[key], path, escapes);
     path.pop();
   }

@@ -89,7 +89,7 @@ export class RecordReader {
     this.#part = part;
     this.#readers = readers;
     this.names = [...readers.keys()];
-    this.#validate = compileValidator(strict as JsonSchema, part);
+    this.#validate = compileValidator(strict, part);
   }
 
   has(name: string): boolean {

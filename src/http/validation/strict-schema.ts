@@ -39,7 +39,7 @@ function simplerUnion(schema: Record<string, unknown>): Record<string, unknown> 
  * What stands under `not`, `if` and `contains` is a question, not a shape, and keeps its meaning.
  */
 export function strictSchema(schema: unknown, open = false): JsonSchema | boolean {
-  if (!isObject(schema)) return schema === false ? false : true;
+  if (!isObject(schema)) return schema !== false;
   const closed = (part: unknown): unknown => strictSchema(part);
   const out = simplerUnion({ ...schema });
   for (const keyword of ["properties", "patternProperties", "$defs", "definitions"]) {

@@ -1,6 +1,6 @@
 // What a name is searched by: "São Paulo", "SAO PAULO" and "Sao  paulo" are the same.
 
-/** Letters that Unicode does not take apart into a base and a mark. */
+/** Letters that Unicode does not take apart into a base and a mark, and the sigma that is written at the end of a word only. */
 const plainLetters: Readonly<Record<string, string>> = {
   ß: "ss",
   æ: "ae",
@@ -12,6 +12,7 @@ const plainLetters: Readonly<Record<string, string>> = {
   þ: "th",
   ħ: "h",
   ı: "i",
+  ς: "σ",
 };
 
 /** `name` in lower case, without accents and apostrophes, with single spaces. Both the loader and the search use it. */
@@ -19,7 +20,7 @@ export function searchName(name: string): string {
   return name
     .normalize("NFKD")
     .toLowerCase()
-    .replace(/[ßæœøłđðþħı]/g, (letter) => plainLetters[letter]!)
+    .replace(/[ßæœøłđðþħıς]/g, (letter) => plainLetters[letter]!)
     .replace(/[\p{Mark}'‘’ʻʼ`]/gu, "")
     .replace(/\s+/g, " ")
     .trimStart();
