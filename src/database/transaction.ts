@@ -50,7 +50,8 @@ export function runTransaction<Result>(
       } catch (error) {
         if (deadline?.aborted || attempt > retries || !mayRunAgain(error)) {
           report("rolled back");
-          throw error;
+          if (!isConnectionLoss(error)) throw error;
+          throw databaseErrors.create("MILLRACE_DATABASE_UNAVAILABLE", { server: host.pool.server, reason: (error as Error).message }, error);
         }
         report("retried");
         await pause(retryPauseMs(attempt - 1), deadline, clock);

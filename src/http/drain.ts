@@ -15,11 +15,16 @@ import type { Kit } from "./kit.ts";
 /** How often connections are looked at that became idle without having been told to close. */
 const idleSweepMs = 50;
 
+/** How long a flood of new connections may hold up the closing of the listener. Without one it takes a turn or two. */
+const emptyQueueMs = 1_000;
+
 export class Drain {
   readonly #server: Server;
   readonly #kit: Kit;
   readonly #clock: Clock;
   readonly #connections = new Set<Socket>();
+  /** How many connections have been accepted, ever. */
+  #accepted = 0;
   #running: Promise<void> | undefined;
 
   constructor(server: Server, kit: Kit, clock: Clock = systemClock) {
@@ -27,6 +32,7 @@ export class Drain {
     this.#kit = kit;
     this.#clock = clock;
     server.on("connection", (socket: Socket) => {
+      this.#accepted++;
       this.#connections.add(socket);
       socket.once("close", () => this.#connections.delete(socket));
     });
@@ -43,9 +49,7 @@ export class Drain {
     this.#say("not-ready");
     if (!this.#server.listening) return;
     if (delayMs > 0) await new Promise<void>((resolve) => this.#clock.timer(delayMs, resolve, true));
-    // Directly after a poll for events every connection that the kernel had has been accepted, and every byte been read:
-    // whatever is closed now was idle a moment ago.
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await this.#untilQueueEmpty();
     // http.Server's own close() would close idle connections first, before what has just arrived on them is seen.
     NetServer.prototype.close.call(this.#server);
     this.#say("listener-closed");
@@ -53,6 +57,20 @@ export class Drain {
     this.#say("idle-closed");
     if (this.#connections.size > 0) await this.#untilClosed(Math.max(0, timeoutMs - (this.#clock.monotonic() - startedMs)));
     this.#say("drained");
+  }
+
+  /**
+   * Closing the listener resets the connections that the kernel has made and nobody has accepted. libuv accepts one per turn of
+   * the loop, so a turn without a new one has found the queue empty, and has read every byte that had come: whatever is closed
+   * directly after it was idle a moment ago.
+   */
+  async #untilQueueEmpty(): Promise<void> {
+    const untilMs = this.#clock.monotonic() + emptyQueueMs;
+    let before: number;
+    do {
+      before = this.#accepted;
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    } while (this.#accepted !== before && this.#clock.monotonic() < untilMs);
   }
 
   #untilClosed(timeoutMs: number): Promise<void> {

@@ -199,6 +199,23 @@ test("a backend killed before commit costs nothing: the callback runs again and 
   assert.deepEqual(await at.balances(), [90, 110]);
 });
 
+test("a connection that is lost in every run is a database that cannot be reached, not a fault of the callback", async () => {
+  await using at = await accounts();
+  const observer = new pg.Client(at.url);
+  await observer.connect();
+  await assert.rejects(
+    at.db.transaction(
+      async (tx) => {
+        const { pid } = await tx.one(sql<{ pid: number }>`select pg_backend_pid() as pid`);
+        await observer.query("select pg_terminate_backend($1, 5000)", [pid]);
+      },
+      { retries: 1 },
+    ),
+    { code: "MILLRACE_DATABASE_UNAVAILABLE" },
+  );
+  await observer.end();
+});
+
 test("read only is enforced by the server", async () => {
   await using at = await accounts();
   await assert.rejects(

@@ -2,7 +2,7 @@
 // pipelined connections for short reads and checked-out ones for the rest. See docs/connection-pool.md.
 
 import { EventEmitter } from "node:events";
-import type pg from "pg";
+import pg from "pg";
 import { type Deadline, currentContext } from "../../concurrency/index.ts";
 import { type Clock, type ResolvedOptions, resolveOptions, systemClock } from "../../core/index.ts";
 import { type QueryMessage, queryChannel } from "../channels.ts";
@@ -110,6 +110,12 @@ export class MillracePool extends EventEmitter {
 
   /** pg's: connections past their maximum lifetime. Ours are replaced when they are released, so there are none. */
   readonly expiredCount = 0;
+
+  /** Where it connects to, for messages: never the user or the password. */
+  get server(): string {
+    const { host, port } = new pg.Client(this.options as pg.ClientConfig);
+    return host.startsWith("/") ? host : `${host}:${port}`;
+  }
 
   /** Statements in flight on shared connections. */
   get pipelinedCount(): number {
@@ -252,7 +258,7 @@ export class MillracePool extends EventEmitter {
         } else if (run >= maxRuns) {
           throw databaseErrors.create(
             "MILLRACE_DATABASE_UNAVAILABLE",
-            { server: lease.client.host, reason: (error as Error).message },
+            { server: this.server, reason: (error as Error).message },
             error,
           );
         }
