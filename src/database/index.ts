@@ -53,5 +53,12 @@ export {
 } from "./migrations.ts";
 export { type MigrationMessage, migrationChannel } from "./channels.ts";
 export { type ExportMessage, exportChannel } from "./channels.ts";
-export { type ExportFormat, type ExportLease, type ExportOptions, type ExportStream, exportFrom } from "./export/index.ts";
+export {
+  type ExportFormat,
+  type ExportLease,
+  type ExportOptions,
+  type ExportStream,
+  exportFrom,
+  isExportStream,
+} from "./export/index.ts";
 export { type StreamOptions, streamRows } from "./stream.ts";

@@ -51,7 +51,11 @@ export function runTransaction<Result>(
         if (deadline?.aborted || attempt > retries || !mayRunAgain(error)) {
           report("rolled back");
           if (!isConnectionLoss(error)) throw error;
-          throw databaseErrors.create("MILLRACE_DATABASE_UNAVAILABLE", { server: host.pool.server, reason: (error as Error).message }, error);
+          throw databaseErrors.create(
+            "MILLRACE_DATABASE_UNAVAILABLE",
+            { server: host.pool.server, reason: (error as Error).message },
+            error,
+          );
         }
         report("retried");
         await pause(retryPauseMs(attempt - 1), deadline, clock);

@@ -2,6 +2,7 @@
 // See docs/problems.md and docs/compression.md.
 
 import { Readable } from "node:stream";
+import { isExportStream } from "../database/index.ts";
 import { encodeElsewhere, encodeNow, encodeStream } from "./compression/encode.ts";
 import { type Negotiated, isCompressible, negotiateCoding } from "./compression/negotiate.ts";
 import { httpErrors } from "./errors.ts";
@@ -123,7 +124,7 @@ function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
 
 /**
  * Pipes a stream. Its failure before the first byte is a problem; after it the connection is destroyed, so that the answer cannot
- * look complete. The client's leaving and the deadline destroy the stream.
+ * look complete. The client's leaving destroys the stream, and the deadline does unless the stream is an export.
  */
 function sendStream(exchange: Exchange, source: Readable): void {
   const { reply } = exchange;
@@ -139,7 +140,8 @@ function sendStream(exchange: Exchange, source: Readable): void {
   }
   exchange.countOnSocket();
   source.once("error", () => void (exchange.cut = true));
-  exchange.deadline.onAbort((reason) => source.destroy(reason as Error));
+  // An export hears of the deadline itself: NDJSON then ends with a line that says why.
+  if (!isExportStream(source)) exchange.deadline.onAbort((reason) => source.destroy(reason as Error));
   if (!negotiated || negotiated.coding === "identity") {
     reply.send(source);
     return;

@@ -36,6 +36,12 @@ export interface App extends Closeable {
   close(): Promise<void>;
 }
 
+/**
+ * A second signal means "at once", but not so soon after the first: npm and service managers pass a signal on that the whole
+ * process group has received already.
+ */
+const sameSignalMs = 500;
+
 const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
@@ -95,10 +101,13 @@ export function createApp(given: AppOptions): App {
     },
     untilSignal: () =>
       new Promise((resolve, reject) => {
-        let first = true;
+        let firstAtMs: number | undefined;
         const onSignal = (signal: "SIGTERM" | "SIGINT"): void => {
-          if (!first) process.exit(exitCodes[signal]);
-          first = false;
+          if (firstAtMs !== undefined) {
+            if (performance.now() - firstAtMs > sameSignalMs) process.exit(exitCodes[signal]);
+            return;
+          }
+          firstAtMs = performance.now();
           closeAfter(signal === "SIGTERM" ? options.drainDelay : 0).then(() => resolve(signal), reject);
         };
         process.on("SIGTERM", onSignal);

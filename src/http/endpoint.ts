@@ -10,7 +10,7 @@ import type { Database, KeysetRequest } from "../database/index.ts";
 import { httpErrors } from "./errors.ts";
 import type { Authenticator } from "./identity/authenticator.ts";
 import type { MultipartLimits, MultipartPart } from "./multipart.ts";
-import { endpointDefaults } from "./options.ts";
+import { endpointDefaults } from "./endpoint-defaults.ts";
 import type { keysetOrder } from "./schemas.ts";
 
 /** HEAD comes with GET. */

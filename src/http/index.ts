@@ -1,3 +1,4 @@
+export { endpointDefaults } from "./endpoint-defaults.ts";
 export { type App, type ListenOptions, createApp } from "./app.ts";
 export { type DrainMessage, type RequestMessage, drainChannel, requestChannel } from "./channels.ts";
 export { type Endpoint, type HandlerInput, type HandlerTools, type Method, type Route, endpoint } from "./endpoint.ts";
@@ -8,7 +9,7 @@ export { hashPassword, verifyPassword } from "./identity/password.ts";
 export { createToken, hashToken, verifyToken } from "./identity/token.ts";
 export type { MultipartField, MultipartFile, MultipartLimits, MultipartPart } from "./multipart.ts";
 export { type OpenApiDocument, openApiDocument } from "./openapi/document.ts";
-export { type AppOptions, type PluginOptions, appDefaults, endpointDefaults } from "./options.ts";
+export { type AppOptions, type PluginOptions, appDefaults } from "./options.ts";
 export { millracePlugin } from "./plugin.ts";
 export { type FieldError, type ProblemDocument, type ProblemOptions, Problem, problem } from "./problem.ts";
 export { type ProblemRow, problemTable } from "./problem-table.ts";

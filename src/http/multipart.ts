@@ -5,7 +5,7 @@ import fastifyMultipart from "@fastify/multipart";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type OptionChecks, integer, resolveOptions } from "../core/index.ts";
 import { httpErrors } from "./errors.ts";
-import { multipartDefaults } from "./options.ts";
+import { multipartDefaults } from "./endpoint-defaults.ts";
 
 /** How much a multipart body may hold. */
 export interface MultipartLimits {

@@ -5,20 +5,6 @@ import { type Duration, type OptionChecks, boolean, duration, given, integer, st
 import type { Database } from "../database/index.ts";
 import type { Endpoint } from "./endpoint.ts";
 
-/** What an endpoint does when its policy says nothing. */
-export const endpointDefaults = {
-  deadline: "10s", // as long as people keep their attention on something (Nielsen 1993); then the work is for nobody
-  compress: true,
-} as const;
-
-/** What a multipart body may hold when the endpoint says nothing else. */
-export const multipartDefaults = {
-  files: 1, // more is a decision
-  fileBytes: 10 * 1024 * 1024, // a photograph or a scanned document
-  fields: 20,
-  fieldBytes: 64 * 1024, // a long text
-} as const;
-
 /** Numbers of the encoders, from docs/compression.md: 20 KB of JSON, microseconds and bytes. */
 export const compressionDefaults = {
   zstdLevel: 3, // 78 µs, 6,068 bytes: a third of gzip-6's time at the same size

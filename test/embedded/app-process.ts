@@ -166,7 +166,8 @@ export async function identifyServer(dataDir: string): Promise<number | undefine
 }
 
 /** Whether a process runs. One that is ending has no command line any more, some time before it has gone from the process table. */
-export const isAlive = async (pid: number): Promise<boolean> => (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")) !== "";
+export const isAlive = async (pid: number): Promise<boolean> =>
+  (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")) !== "";
 
 /** The processes of a server: all of the session that its first process leads. */
 export async function serverProcesses(pid: number): Promise<number[]> {

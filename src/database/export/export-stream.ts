@@ -315,3 +315,8 @@ async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
 export function exportFrom(acquire: () => Promise<ExportLease>, statement: Sql, options: ExportOptions): ExportStream {
   return new ExportReadable(acquire, statement, options);
 }
+
+/** Whether `value` is what exportFrom() returns: a stream that ends itself at its work's deadline, each format in its way. */
+export function isExportStream(value: unknown): value is ExportStream {
+  return value instanceof ExportReadable;
+}

@@ -1,2 +1,2 @@
-export { type ExportLease, type ExportStream, exportFrom } from "./export-stream.ts";
+export { type ExportLease, type ExportStream, exportFrom, isExportStream } from "./export-stream.ts";
 export type { ExportFormat, ExportOptions } from "./options.ts";

@@ -149,12 +149,15 @@ export class Connection {
     return await promise;
   }
 
-  /** Gathers what is written until the end of this turn of the loop, so that many small messages cost one system call. */
+  /**
+   * Gathers what is written until this poll for I/O has been worked through, so that the statements of all requests that arrived
+   * together cost one system call. Not process.nextTick: that runs after each socket, with one statement to write.
+   */
   gatherWrites(): void {
     const { stream } = this.#internals.connection;
     if (stream.writableCorked > 0) return;
     stream.cork();
-    process.nextTick(() => stream.uncork());
+    setImmediate(() => stream.uncork());
   }
 
   /** Lets the process end while this is idle, or keeps it alive while it works. */

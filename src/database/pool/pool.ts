@@ -113,7 +113,7 @@ export class MillracePool extends EventEmitter {
 
   /** Where it connects to, for messages: never the user or the password. */
   get server(): string {
-    const { host, port } = new pg.Client(this.options as pg.ClientConfig);
+    const { host, port } = new pg.Client(this.options);
     return host.startsWith("/") ? host : `${host}:${port}`;
   }
 
