@@ -17,7 +17,8 @@ if (files.length === 0 && all.length === 0) {
   process.exit(1);
 }
 
-const server = await startSharedTestServer();
+const given = process.env.DATABASE_URL;
+const server = given ? { url: given, close: async () => {} } : await startSharedTestServer();
 const child = spawn(
   process.execPath,
   [
