@@ -32,6 +32,8 @@ export interface AppProcessOptions {
   readonly startTimeout?: `${number}s`;
   readonly handles?: number;
   readonly uid?: number;
+  /** The Node to run it on. Default: this process's. */
+  readonly node?: string;
 }
 
 /** Longer than anything here takes on a busy machine; what exceeds it is stuck. */
@@ -53,10 +55,10 @@ export class AppProcess implements AsyncDisposable {
   #over = false;
   #errors = "";
 
-  constructor({ root = checkout, uid, ...options }: AppProcessOptions) {
+  constructor({ root = checkout, uid, node = process.execPath, ...options }: AppProcessOptions) {
     const program = join(root, "test/embedded/fixtures/app.ts");
     const identity = uid === undefined ? {} : { uid, gid: uid };
-    this.#child = spawn(process.execPath, ["--conditions=millrace-source", program, JSON.stringify({ root, ...options })], {
+    this.#child = spawn(node, ["--conditions=millrace-source", program, JSON.stringify({ root, ...options })], {
       stdio: ["pipe", "pipe", "pipe"],
       cwd: "/",
       ...identity,

