@@ -9,6 +9,7 @@ const scenarios = {
   keyset: "pages 1 to 100,000 of 2 million rows: db.page, OFFSET, and the OR expansion",
   export: "a million rows as NDJSON over HTTP, against COPY, cursors, and FastAPI with asyncpg",
   encode: "20 KB of JSON: serializers and compressors",
+  eviction: "the memory tier: hit ratios against lru-cache, what a hit costs, mistaken invalidations",
 };
 
 const help = `Usage: npm run bench -- <scenario> [options]

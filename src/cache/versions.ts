@@ -1,0 +1,142 @@
+// Which write last touched a dependency, in a fixed amount of memory: a hashed sketch that may say "later" but never "earlier" than
+// the truth, so that a cached answer is thrown away too often and never served too long. docs/memory-tier.md explains it.
+
+import { resolveOptions } from "../core/index.ts";
+import { type VersionsOptions, versionsChecks, versionsDefaults } from "./options.ts";
+
+/** What a slot can count to. */
+const slotLimit = 2 ** 32 - 1;
+
+/**
+ * How far the numbers in the slots are moved down when the next would not fit: half, so that it happens every 2^31 writes at most.
+ */
+const renumberBy = 2 ** 31;
+
+/**
+ * The last write to every dependency, by number. Numbers are those of the feed, in commit order: whole, above 0, growing, below
+ * 2^53. Dependencies are known by the halves of their hash (`hashDependency`). Nothing here takes longer than a microsecond, except
+ * for starting a generation, bumpAll() and, once in 2^31 writes, renumbering (each a pass over the slots: a few milliseconds).
+ */
+export interface Versions {
+  /** Numbers are comparable within a generation only; an entry of another one is never served. */
+  readonly generation: number;
+  /** The largest number seen in this generation, or 0. */
+  readonly newest: number;
+  /** The number of a write to this dependency. Numbers may come in any order; the largest counts. */
+  bump(low: number, high: number, sequence: number): void;
+  /** The number of a write that may have touched anything: a gap in the feed, a change of schema. */
+  bumpAll(sequence: number): void;
+  /** The number of the last write to this dependency, or a larger one. */
+  version(low: number, high: number): number;
+  /**
+   * Whether an answer of `generation` that reflects every write up to `upTo` may be served: no dependency was written after it.
+   * `dependencies` are as hashDependencies() made them; without any, only the generation and bumpAll() can refuse.
+   */
+  mayServe(generation: number, upTo: number, dependencies: Uint32Array): boolean;
+  /**
+   * Forgets everything: the numbers of before mean nothing any more. An answer of the generation of before is refused from now on.
+   */
+  startGeneration(generation: number): void;
+}
+
+/**
+ * Creates an empty sketch of `generation`.
+ * @throws MILLRACE_OPTION_UNKNOWN, MILLRACE_OPTION_INVALID
+ */
+export function createVersions(generation: number, given: VersionsOptions = {}): Versions {
+  const { slots, rows } = resolveOptions("createVersions", given, versionsDefaults, versionsChecks);
+  return new VersionSketch(generation, slots, rows);
+}
+
+/**
+ * A Count-Min sketch (Cormode and Muthukrishnan, 2005) with max for addition. Row `i` has a dependency at `low + i × high`
+ * (Kirsch and Mitzenmacher, 2006: as good as independent hashes). Each of its slots holds the largest number of all that share the
+ * slot, so the smallest of them is at least the dependency's own.
+ */
+class VersionSketch implements Versions {
+  generation: number;
+  newest = 0;
+  readonly #slots: Uint32Array;
+  readonly #perRow: number;
+  readonly #mask: number;
+  /** Slots count from here; 0 in a slot means "not later than this". */
+  #base = 0;
+
+  constructor(generation: number, perRow: number, rows: number) {
+    this.generation = generation;
+    this.#slots = new Uint32Array(perRow * rows);
+    this.#perRow = perRow;
+    this.#mask = perRow - 1;
+  }
+
+  bump(low: number, high: number, sequence: number): void {
+    if (sequence > this.newest) this.newest = sequence;
+    if (sequence - this.#base > slotLimit) this.#renumber(sequence);
+    const slots = this.#slots;
+    const number = sequence - this.#base;
+    let place = low;
+    for (let row = 0; row < slots.length; row += this.#perRow) {
+      const slot = row + (place & this.#mask);
+      if (slots[slot]! < number) slots[slot] = number;
+      place = (place + high) | 0;
+    }
+  }
+
+  bumpAll(sequence: number): void {
+    if (sequence > this.newest) this.newest = sequence;
+    if (sequence > this.#base) this.#moveBase(sequence);
+  }
+
+  version(low: number, high: number): number {
+    const slots = this.#slots;
+    let least = slotLimit;
+    let place = low;
+    for (let row = 0; row < slots.length; row += this.#perRow) {
+      least = Math.min(least, slots[row + (place & this.#mask)]!);
+      place = (place + high) | 0;
+    }
+    return this.#base + least;
+  }
+
+  mayServe(generation: number, upTo: number, dependencies: Uint32Array): boolean {
+    const limit = upTo - this.#base;
+    if (generation !== this.generation || !(limit >= 0)) return false;
+    if (this.newest <= upTo) return true; // nothing at all was written since, so no slot can be later
+    const slots = this.#slots;
+    const mask = this.#mask;
+    // One row that has nothing later is proof; the others are only asked after a collision or a write.
+    for (let i = 0; i < dependencies.length; i += 2) {
+      let place = dependencies[i]!;
+      if (slots[place & mask]! <= limit) continue;
+      let row = this.#perRow;
+      for (; row < slots.length; row += this.#perRow) {
+        place = (place + dependencies[i + 1]!) | 0;
+        if (slots[row + (place & mask)]! <= limit) break;
+      }
+      if (row >= slots.length) return false;
+    }
+    return true;
+  }
+
+  startGeneration(generation: number): void {
+    this.generation = generation;
+    this.newest = 0;
+    this.#base = 0;
+    this.#slots.fill(0);
+  }
+
+  /**
+   * Makes `sequence` fit, keeping the latest 2^31 numbers exact where that is possible; earlier ones become "not later than the
+   * base".
+   */
+  #renumber(sequence: number): void {
+    this.#moveBase(Math.max(this.#base + renumberBy, sequence - slotLimit));
+  }
+
+  #moveBase(base: number): void {
+    const by = base - this.#base;
+    const slots = this.#slots;
+    for (let slot = 0; slot < slots.length; slot++) slots[slot] = Math.max(0, slots[slot]! - by);
+    this.#base = base;
+  }
+}
