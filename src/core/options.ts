@@ -7,6 +7,8 @@ import { suggest } from "./suggestion.ts";
 /** Turns a given option into what the code uses (a duration into milliseconds, say), or says what it expected. */
 export interface OptionCheck<Given, Resolved = Given> {
   readonly expected: string;
+  /** Its value is not shown in messages: it is, or holds, a password or a key. */
+  readonly secret?: boolean;
   /** Returns the resolved value, or undefined when `value` is not acceptable. */
   read(value: Given): Resolved | undefined;
 }
@@ -53,7 +55,12 @@ export function resolveOptions<Given extends object, const Checks extends Option
     }
     const read = check.read(value);
     if (read === undefined) {
-      throw coreErrors.create("MILLRACE_OPTION_INVALID", { subject, option, value: show(value), expected: check.expected });
+      throw coreErrors.create("MILLRACE_OPTION_INVALID", {
+        subject,
+        option,
+        value: check.secret ? "a value that is not shown" : show(value),
+        expected: check.expected,
+      });
     }
     resolved[option] = read;
   }

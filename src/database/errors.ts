@@ -75,6 +75,13 @@ export const databaseErrors = defineErrors({
     message: () =>
       "The transaction was rolled back: a statement in it had failed, but its error did not leave the callback. Run what may fail in a nested tx.transaction(…).",
   },
+  MILLRACE_DATABASE_TRANSACTION_ENDED_INSIDE: {
+    when: "A transaction's callback ran commit or rollback itself.",
+    next: "Return to commit, throw to roll back; look what the callback did after its own commit or rollback.",
+    retryable: false,
+    message: () =>
+      "The transaction's callback ended the transaction itself, so what it did afterwards was in none. Return from it to commit, throw to roll back.",
+  },
   MILLRACE_DATABASE_ROW_MISSING: {
     when: "one() found no row.",
     next: "Use maybeOne() where a row may be missing.",
@@ -205,6 +212,13 @@ export const databaseErrors = defineErrors({
     retryable: false,
     message: (d: { path: string }) =>
       `${d.path} exists and was not made by the embedded server. Look what it is; remove it, or choose another data directory.`,
+  },
+  MILLRACE_EMBEDDED_DIRECTORY_UNUSABLE: {
+    when: "The data directory cannot be made or used: a file stands in its way, the file system is read-only, or a permission is missing.",
+    next: "Choose another data directory, or correct what the message names.",
+    retryable: false,
+    message: (d: { directory: string; reason: string }) =>
+      `${d.directory} cannot be the data directory: ${d.reason}. Choose another one, or set DATABASE_URL to a PostgreSQL server.`,
   },
   MILLRACE_EMBEDDED_FOREIGN_DIRECTORY: {
     when: "The data directory is itself a PostgreSQL data directory that the embedded server did not make.",

@@ -92,12 +92,17 @@ export const databaseDefaults = {
 } as const satisfies DatabaseOptions;
 
 export const databaseChecks = {
-  url: given<string>("a PostgreSQL URL"),
+  url: {
+    expected: "a URL that begins with postgresql:// or postgres://",
+    secret: true,
+    read: (value: string) => (value === "" || (/^postgres(?:ql)?:\/\//i.test(value) && URL.canParse(value)) ? value : undefined),
+  },
   embedded: given<EmbeddedOptions>("an object"),
   pool: given<PoolOptions>("an object"),
   applicationName: string,
   cursorSecret: {
     expected: "at least 32 characters",
+    secret: true,
     read: (value: string) => (typeof value === "string" && value.length >= 32 ? value : undefined),
   },
   datesAsDate: boolean,

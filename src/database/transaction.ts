@@ -8,6 +8,7 @@ import { queryChannel, transactionChannel } from "./channels.ts";
 import { databaseErrors } from "./errors.ts";
 import { isConnectionLoss } from "./pool/connection.ts";
 import type { Lease, MillracePool } from "./pool/pool.ts";
+import { runQuery } from "./pool/run-query.ts";
 import type { IsolationLevel, QueryOptions, Transaction, TransactionOptions } from "./queryable.ts";
 import { Runner, withDeadline } from "./runner.ts";
 
@@ -182,6 +183,8 @@ export class TransactionHandle extends Runner implements Transaction {
   async commit(): Promise<void> {
     await this.#settle();
     const { connection } = this.#lease;
+    // The callback has said commit or rollback itself: what it did after that was in no transaction, and is not to be called committed.
+    if (connection.isIdle && !connection.broken) throw databaseErrors.create("MILLRACE_DATABASE_TRANSACTION_ENDED_INSIDE", {});
     try {
       connection.beginStatement();
       const { command } = await this.#lease.client.query("commit");
@@ -248,10 +251,10 @@ export class TransactionHandle extends Runner implements Transaction {
   ): Promise<pg.QueryResult> {
     const { pool } = this.#host;
     const name = pool.preparedName(text);
-    const query = { text, name, values, rowMode: options.rowMode, types: options.types, queryMode: "extended" } as object;
     const forget = deadline === this.#deadline ? undefined : deadline?.onAbort(() => this.#lease.cancel());
     try {
-      return await this.#lease.client.query(query as pg.QueryConfig);
+      const { rowMode, types } = options;
+      return await runQuery(this.#lease.client, { text, name, values, rowMode, types, queryMode: "extended" });
     } catch (error) {
       pool.renewIfInvalid(text, error);
       throw error;

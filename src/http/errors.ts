@@ -7,7 +7,7 @@ const listed = (errors: readonly FieldError[]): string =>
   errors
     .map(
       ({ in: place, field, message, suggestion }) =>
-        `${place}: ${field} ${message}${suggestion ? ` (did you mean "${suggestion}"?)` : ""}`,
+        `${place}: ${field === "" ? "" : `${field} `}${message}${suggestion ? ` (did you mean "${suggestion}"?)` : ""}`,
     )
     .join("; ");
 

@@ -61,6 +61,7 @@ export interface AppOptions extends PluginOptions {
 }
 
 export const pluginDefaults = {
+  endpoints: [], // the kit's own routes, and whatever is added to app.fastify
   checkResponses: false, // costs as much again as the encoding
   docs: true,
   health: true,

@@ -86,6 +86,28 @@ test("a program starts without its database and hears why a statement fails", as
   await db.close();
 });
 
+test("COPY FROM STDIN is refused and costs nobody the connection, on the handle and in a transaction", async () => {
+  await using at = await handle();
+  for (let run = 0; run < 5; run++) {
+    await assert.rejects(at.db.query(sql`copy cities from stdin`), { code: "57014" });
+    await assert.rejects(
+      at.db.transaction((tx) => tx.query(sql`copy cities from stdin`)),
+      { code: "57014" },
+    );
+    assert.deepEqual(await at.db.transaction((tx) => tx.many(sql`select ${run}::int as run`)), [{ run }]);
+  }
+});
+
+test("a URL that is none is refused, and so is a short secret, without being shown", async () => {
+  for (const options of [{ url: "hello annabel" }, { url: "mysql://annabel@localhost/x" }, { cursorSecret: "annabel" }]) {
+    await assert.rejects(createDatabase(options), (error: Error & { code: string }) => {
+      assert.equal(error.code, "MILLRACE_OPTION_INVALID");
+      assert.doesNotMatch(error.message, /annabel/);
+      return true;
+    });
+  }
+});
+
 test("unknown and wrong options are refused with the nearest name", async () => {
   await assert.rejects(createDatabase({ pool: { sise: 3 } } as object), /has no option "sise".*Did you mean "size"/s);
   await assert.rejects(createDatabase({ cursorSecret: "short" }), { code: "MILLRACE_OPTION_INVALID" });

@@ -216,6 +216,17 @@ test("a connection that is lost in every run is a database that cannot be reache
   await observer.end();
 });
 
+test("a callback that commits or rolls back by itself is refused, not called committed", async () => {
+  await using at = await accounts();
+  for (const end of [sql`rollback`, sql`commit`]) {
+    await assert.rejects(
+      at.db.transaction((tx) => tx.query(end)),
+      { code: "MILLRACE_DATABASE_TRANSACTION_ENDED_INSIDE" },
+    );
+  }
+  assert.deepEqual(await at.balances(), [100, 100]);
+});
+
 test("read only is enforced by the server", async () => {
   await using at = await accounts();
   await assert.rejects(

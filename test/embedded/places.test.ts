@@ -64,6 +64,20 @@ test("where the package is incomplete and read-only, it is copied beside the dat
   await chmod(lib, 0o755);
 });
 
+test("a data directory that cannot be made is refused at once and in words", async () => {
+  await using directory = await temporaryDirectory();
+  const file = join(directory.path, "file");
+  await writeFile(file, "");
+  const impossible = [file, join(file, "below"), ...(process.platform === "linux" ? ["/proc/millrace/data"] : [])];
+  for (const dataDir of impossible) {
+    await assert.rejects(startEmbeddedPostgres({ dataDir, settings }), (error: Error & { code: string }) => {
+      assert.equal(error.code, "MILLRACE_EMBEDDED_DIRECTORY_UNUSABLE");
+      assert.ok(error.message.includes(dataDir));
+      return true;
+    });
+  }
+});
+
 test("a log that has grown long is moved aside when the server starts, and one such is kept", async () => {
   await using directory = await temporaryDirectory();
   const log = join(directory.path, "server.log");

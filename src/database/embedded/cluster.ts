@@ -28,10 +28,32 @@ export interface Cluster {
 
 const idOf = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 16);
 
+/**
+ * Makes each level below `existing`. Not mkdir's own `recursive`: where a parent is there and yet nothing can be made in it (/proc),
+ * Node 24 tries for ever, beyond the reach of signals.
+ */
+async function makeLevels(existing: string, directory: string): Promise<void> {
+  if (!(await stat(existing)).isDirectory()) throw new Error(`${existing} is not a directory`);
+  const missing: string[] = [];
+  for (let level = resolve(directory); level !== existing && level !== dirname(level); level = dirname(level))
+    missing.unshift(level);
+  for (const level of missing) {
+    await mkdir(level, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error; // another process has just made it
+    });
+  }
+}
+
 /** Makes `directory` and what is missing above it, and gives all of it to the server's user. */
 async function makeDirectory(directory: string, user: ServerUser | undefined): Promise<void> {
   const existing = await nearestExisting(directory);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  try {
+    await makeLevels(existing, directory);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOSPC") throw error;
+    throw databaseErrors.create("MILLRACE_EMBEDDED_DIRECTORY_UNUSABLE", { directory, reason: message }, error);
+  }
   if (!user) return;
   for (let made = directory; made !== existing && made !== dirname(made); made = dirname(made))
     await lchown(made, user.uid, user.gid);

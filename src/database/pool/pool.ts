@@ -11,6 +11,7 @@ import { type PoolOptions, poolChecks, poolDefaults } from "../options.ts";
 import { type Announce, Checkout } from "./checkout.ts";
 import { type Connection, type ConnectionConfig, isConnectionLoss } from "./connection.ts";
 import { type Execution, Pipeline } from "./pipeline.ts";
+import { runQuery } from "./run-query.ts";
 import { Statements } from "./statements.ts";
 
 /** Runs of one statement before its failure is reported: the first, one more after a lost connection, one after that. */
@@ -289,15 +290,14 @@ async function runOn(
   lease.connection.beginStatement();
   // A text without a values array may be several statements, which only the simple protocol takes.
   const extended = values !== undefined || statement.reads === true;
-  const query = {
+  const answer = runQuery(lease.client, {
     text: statement.text,
     name: extended ? name : undefined,
     values,
     rowMode,
     types,
     queryMode: extended ? "extended" : undefined,
-  };
-  const answer: Promise<pg.QueryResult> = lease.client.query(query as pg.QueryConfig);
+  });
   const released = answer.then(
     () => lease.release(),
     (error: unknown) => lease.release(isConnectionLoss(error) ? error : undefined),
