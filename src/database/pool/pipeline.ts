@@ -47,23 +47,22 @@ const maxInFlight = 512;
 /** Failed attempts to open a shared connection are spaced this far; meanwhile everything runs on the others. */
 const reopenAfterMs = 1_000;
 
+/** What a pipeline is made of. */
+export interface PipelineSetup {
+  readonly config: ConnectionConfig;
+  readonly options: ResolvedOptions<typeof poolChecks>;
+  readonly clock: Clock;
+  readonly statements: Statements;
+  readonly elsewhere: RunElsewhere;
+  readonly announce: Announce;
+}
+
+/** The shared connections of a pool. */
 export class Pipeline {
   readonly #lanes: Lane[];
-  readonly #options: ResolvedOptions<typeof poolChecks>;
 
-  constructor(
-    config: ConnectionConfig,
-    options: ResolvedOptions<typeof poolChecks>,
-    clock: Clock,
-    statements: Statements,
-    elsewhere: RunElsewhere,
-    announce: Announce,
-  ) {
-    this.#options = options;
-    this.#lanes = Array.from(
-      { length: options.pipelined },
-      () => new Lane(config, options, clock, statements, elsewhere, announce),
-    );
+  constructor(setup: PipelineSetup) {
+    this.#lanes = Array.from({ length: setup.options.pipelined }, () => new Lane(setup));
   }
 
   /** Runs it on the least busy shared connection; undefined when none can take it now. */
@@ -91,10 +90,6 @@ export class Pipeline {
     return this.#lanes.reduce((sum, lane) => sum + lane.inFlight, 0);
   }
 
-  get size(): number {
-    return this.#options.pipelined;
-  }
-
   async close(): Promise<void> {
     await Promise.all(this.#lanes.map((lane) => lane.close()));
   }
@@ -102,12 +97,7 @@ export class Pipeline {
 
 /** One shared connection and what is in flight on it. */
 class Lane {
-  readonly #config: ConnectionConfig;
-  readonly #options: ResolvedOptions<typeof poolChecks>;
-  readonly #clock: Clock;
-  readonly #statements: Statements;
-  readonly #elsewhere: RunElsewhere;
-  readonly #announce: Announce;
+  readonly #setup: PipelineSetup;
   /** In the order sent; the first `#answered` slots are done (shifting an array on every answer would cost more). */
   #entries: Entry[] = [];
   #answered = 0;
@@ -121,20 +111,8 @@ class Lane {
   #closed = false;
   #drained: PromiseWithResolvers<void> | undefined;
 
-  constructor(
-    config: ConnectionConfig,
-    options: ResolvedOptions<typeof poolChecks>,
-    clock: Clock,
-    statements: Statements,
-    elsewhere: RunElsewhere,
-    announce: Announce,
-  ) {
-    this.#announce = announce;
-    this.#config = config;
-    this.#options = options;
-    this.#clock = clock;
-    this.#statements = statements;
-    this.#elsewhere = elsewhere;
+  constructor(setup: PipelineSetup) {
+    this.#setup = setup;
   }
 
   get inFlight(): number {
@@ -151,7 +129,7 @@ class Lane {
     const connection = this.#connection;
     if (connection && !connection.broken) {
       if (this.inFlight > 0) return true;
-      if (this.#clock.monotonic() < connection.recycleAtMs) return true;
+      if (this.#setup.clock.monotonic() < connection.recycleAtMs) return true;
       this.#connection = undefined;
       void connection.end();
     }
@@ -189,9 +167,9 @@ class Lane {
     const connection = this.#connection!;
     const { statement, values, rowMode, types } = entry.execution;
     if (this.inFlight === 0) {
-      this.#headSinceMs = this.#clock.monotonic();
+      this.#headSinceMs = this.#setup.clock.monotonic();
       connection.keepProcessAlive(true);
-      this.#watch ??= this.#clock.timer(this.#options.stallAfter, () => this.#lookForStall());
+      this.#watch ??= this.#setup.clock.timer(this.#setup.options.stallAfter, () => this.#lookForStall());
     }
     this.#entries.push(entry);
     const config = { text: statement.text, name: statement.name, values, rowMode, types, queryMode: "extended" };
@@ -222,7 +200,7 @@ class Lane {
       this.#entries.splice(0, this.#answered);
       this.#answered = 0;
     }
-    this.#headSinceMs = this.#clock.monotonic();
+    this.#headSinceMs = this.#setup.clock.monotonic();
     this.#stalled = false;
     if (entry.settled) return;
     if (error) this.#onError(entry, error);
@@ -237,12 +215,12 @@ class Lane {
       if (this.#connection) this.#connection.broken = true;
       this.#move(entry, "connection lost");
     } else if (code === "25006") {
-      this.#statements.markWrites(statement);
+      this.#setup.statements.markWrites(statement);
       this.#move(entry, "writes");
     } else if (code === "57014") {
       this.#move(entry, "cancelled with another");
     } else if (code === "26000" || code === "0A000") {
-      this.#statements.renew(statement);
+      this.#setup.statements.renew(statement);
       this.#move(entry, "prepared again");
     } else {
       this.#settle(entry, error);
@@ -261,7 +239,7 @@ class Lane {
   #move(entry: Entry, reason: PipelineMovedMessage["reason"]): void {
     entry.moved = true;
     if (pipelineMovedChannel.hasSubscribers) pipelineMovedChannel.publish({ text: entry.execution.statement.text, reason });
-    this.#elsewhere(entry.execution, entry.deadline).then(
+    this.#setup.elsewhere(entry.execution, entry.deadline).then(
       (result) => this.#settle(entry, undefined, result),
       (error: unknown) => this.#settle(entry, error),
     );
@@ -281,8 +259,8 @@ class Lane {
   #lookForStall(): void {
     this.#watch = undefined;
     if (this.inFlight === 0) return;
-    const { stallAfter } = this.#options;
-    const headAgeMs = this.#clock.monotonic() - this.#headSinceMs;
+    const { stallAfter } = this.#setup.options;
+    const headAgeMs = this.#setup.clock.monotonic() - this.#headSinceMs;
     if (headAgeMs >= stallAfter && !this.#stalled) {
       // Its answer may lie in the socket because this process was busy: only after the next poll for I/O is it the server's doing.
       const head = this.#entries[this.#answered]!;
@@ -290,14 +268,14 @@ class Lane {
         if (this.#entries[this.#answered] === head) this.#makeWay(head);
       });
     }
-    this.#watch = this.#clock.timer(Math.max(1, headAgeMs < stallAfter ? stallAfter - headAgeMs : stallAfter), () =>
+    this.#watch = this.#setup.clock.timer(Math.max(1, headAgeMs < stallAfter ? stallAfter - headAgeMs : stallAfter), () =>
       this.#lookForStall(),
     );
   }
 
   #makeWay(head: Entry): void {
     this.#stalled = true;
-    this.#statements.stalled(head.execution.statement);
+    this.#setup.statements.stalled(head.execution.statement);
     if (head.settled) this.#cancelHead(head); // nobody waits for it any more
     for (let i = this.#answered + 1; i < this.#entries.length; i++) {
       const entry = this.#entries[i]!;
@@ -307,7 +285,7 @@ class Lane {
 
   /** Opens the connection, unless there is one, one is being opened, or the last attempt has just failed. Never rejects. */
   open(): Promise<void> {
-    if (this.#closed || this.inFlight > 0 || this.#clock.monotonic() < this.#retryAtMs) return Promise.resolve();
+    if (this.#closed || this.inFlight > 0 || this.#setup.clock.monotonic() < this.#retryAtMs) return Promise.resolve();
     if (this.#connection && !this.#connection.broken) return Promise.resolve();
     return (this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined;
@@ -315,21 +293,26 @@ class Lane {
   }
 
   async #open(): Promise<void> {
-    const { recycleAfter } = this.#options;
-    const recycleAtMs = recycleAfter === 0 ? Infinity : this.#clock.monotonic() + recycleAfter * (0.9 + Math.random() * 0.2);
+    const { recycleAfter } = this.#setup.options;
+    const recycleAtMs = recycleAfter === 0 ? Infinity : this.#setup.clock.monotonic() + recycleAfter * (0.9 + Math.random() * 0.2);
     try {
       // Not a startup parameter: poolers in between refuse parameters that they do not know.
-      const connection = await Connection.open(this.#config, this.#clock, recycleAtMs, "set default_transaction_read_only = on");
-      if (!this.#statements.knowsFunctions) {
+      const connection = await Connection.open(
+        this.#setup.config,
+        this.#setup.clock,
+        recycleAtMs,
+        "set default_transaction_read_only = on",
+      );
+      if (!this.#setup.statements.knowsFunctions) {
         const { rows } = await connection.client.query<[string]>({ text: readOnlyFunctionsQuery, rowMode: "array" });
-        this.#statements.learnFunctions(new Set(rows.map(([name]) => name)));
+        this.#setup.statements.learnFunctions(new Set(rows.map(([name]) => name)));
       }
-      this.#announce("connect", connection.client);
+      this.#setup.announce("connect", connection.client);
       connection.keepProcessAlive(false);
       this.#connection = connection;
       this.#shapes = new Map();
     } catch {
-      this.#retryAtMs = this.#clock.monotonic() + reopenAfterMs; // the reason reaches callers through the other connections
+      this.#retryAtMs = this.#setup.clock.monotonic() + reopenAfterMs; // the reason reaches callers through the other connections
     }
   }
 }

@@ -85,14 +85,14 @@ export class MillracePool extends EventEmitter {
     const announce: Announce = (event, client) => this.emit(event, client);
     this.#checkout = new Checkout(connectionConfig, this.#options, clock, announce);
     this.#statements = new Statements(this.#options.maxPreparedStatements, clock);
-    this.#pipeline = new Pipeline(
-      { ...connectionConfig, pipeline: true },
-      this.#options,
+    this.#pipeline = new Pipeline({
+      config: { ...connectionConfig, pipeline: true },
+      options: this.#options,
       clock,
-      this.#statements,
-      (execution, deadline) => this.#runPooled(execution, deadline),
+      statements: this.#statements,
+      elsewhere: (execution, deadline) => this.#runPooled(execution, deadline),
       announce,
-    );
+    });
   }
 
   /** Connections that exist, the shared ones included. */
