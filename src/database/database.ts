@@ -10,7 +10,7 @@ import { databaseErrors } from "./errors.ts";
 import { type ExportOptions, type ExportStream, exportFrom } from "./export/index.ts";
 import { ensureCursorSecret } from "./keyset/index.ts";
 import { type DatabaseOptions, databaseChecks, databaseDefaults } from "./options.ts";
-import { type Pool, createPool } from "./pool/pool.ts";
+import { type Pool, createPool, resolvePoolOptions } from "./pool/pool.ts";
 import type { QueryOptions, Queryable, Transaction, TransactionOptions } from "./queryable.ts";
 import { Runner } from "./runner.ts";
 import type { Sql } from "./sql.ts";
@@ -144,26 +144,32 @@ export async function createDatabase(options: DatabaseOptions = {}): Promise<Dat
     databaseDefaults,
     databaseChecks,
   );
+  resolvePoolOptions(resolved.pool); // before a server is started for nothing
   const lifecycle = createLifecycle("the database");
-  let { url } = resolved;
-  const embedded = !url;
-  if (!url) {
-    const server = await startEmbeddedPostgres({
-      dataDir: resolved.embedded.dataDir ?? databaseDefaults.embedded.dataDir,
-      database: resolved.embedded.database,
-      log: resolved.log,
-    });
-    lifecycle.add("the embedded PostgreSQL server", () => server.close(), 60_000);
-    url = server.url;
+  try {
+    let { url } = resolved;
+    const embedded = !url;
+    if (!url) {
+      const server = await startEmbeddedPostgres({
+        dataDir: resolved.embedded.dataDir ?? databaseDefaults.embedded.dataDir,
+        database: resolved.embedded.database,
+        log: resolved.log,
+      });
+      lifecycle.add("the embedded PostgreSQL server", () => server.close(), 60_000);
+      url = server.url;
+    }
+    const pool = createPool(
+      { connectionString: url, application_name: resolved.applicationName, types: typeParsers(resolved.datesAsDate) },
+      resolved.pool,
+    );
+    lifecycle.add("the connection pool", () => pool.end());
+    const secret = resolved.cursorSecret === undefined ? undefined : Buffer.from(resolved.cursorSecret);
+    const database = new PostgresDatabase(pool, publicUrl(url), embedded, secret, () => lifecycle.close());
+    const warm = pool.warmUp();
+    if (embedded) await warm;
+    return database;
+  } catch (error) {
+    await lifecycle.close();
+    throw error;
   }
-  const pool = createPool(
-    { connectionString: url, application_name: resolved.applicationName, types: typeParsers(resolved.datesAsDate) },
-    resolved.pool,
-  );
-  lifecycle.add("the connection pool", () => pool.end());
-  const secret = resolved.cursorSecret === undefined ? undefined : Buffer.from(resolved.cursorSecret);
-  const database = new PostgresDatabase(pool, publicUrl(url), embedded, secret, () => lifecycle.close());
-  const warm = pool.warmUp();
-  if (embedded) await warm;
-  return database;
 }

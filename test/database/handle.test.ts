@@ -1,6 +1,9 @@
 // The database handle as a user meets it: the ways to ask for rows, what they refuse, and the types that come back.
 
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { createDatabase, createPool, sql } from "millrace/database";
 import { testDatabase } from "../harness/postgres.ts";
@@ -109,7 +112,12 @@ test("a URL that is none is refused, and so is a short secret, without being sho
 });
 
 test("unknown and wrong options are refused with the nearest name", async () => {
-  await assert.rejects(createDatabase({ pool: { sise: 3 } } as object), /has no option "sise".*Did you mean "size"/s);
+  const dataDir = join(tmpdir(), `millrace-never-made-${process.pid}`);
+  await assert.rejects(
+    createDatabase({ embedded: { dataDir }, pool: { sise: 3 } } as object),
+    /has no option "sise".*Did you mean "size"/s,
+  );
+  assert.equal(existsSync(dataDir), false, "no server is started for options that are refused");
   await assert.rejects(createDatabase({ cursorSecret: "short" }), { code: "MILLRACE_OPTION_INVALID" });
 });
 

@@ -33,6 +33,14 @@ type QueryCallback = (error: Error | undefined, result?: pg.QueryResult) => void
 type ReleaseCallback = (error?: Error | boolean) => void;
 type ConnectCallback = (error: Error | undefined, client?: pg.PoolClient, release?: ReleaseCallback) => void;
 
+/**
+ * Fills and checks pool options.
+ * @throws MILLRACE_OPTION_INVALID, MILLRACE_OPTION_UNKNOWN
+ */
+export function resolvePoolOptions(options: PoolOptions): ResolvedOptions<typeof poolChecks> {
+  return resolveOptions("the pool", options, poolDefaults, poolChecks);
+}
+
 /** A connection of one's own for a while. */
 export interface Lease {
   readonly client: pg.Client;
@@ -74,7 +82,7 @@ export class MillracePool extends EventEmitter {
 
   constructor(config: ConnectionConfig, options: PoolOptions = {}, clock: Clock = systemClock) {
     super();
-    this.#options = resolveOptions("the pool", options, poolDefaults, poolChecks);
+    this.#options = resolvePoolOptions(options);
     this.#clock = clock;
     const connectionConfig: ConnectionConfig = {
       connectionTimeoutMillis: this.#options.connectTimeout,
