@@ -7,7 +7,7 @@ import type { Clock, ResolvedOptions } from "../../core/index.ts";
 import { type PoolMessage, poolChannel, poolWaitChannel } from "../channels.ts";
 import { databaseErrors } from "../errors.ts";
 import type { poolChecks } from "../options.ts";
-import { Connection, type ConnectionConfig } from "./connection.ts";
+import { Connection, type ConnectionConfig, recycleAt } from "./connection.ts";
 
 /** pg's pool events, with the client that they are about. */
 export type Announce = (event: "connect" | "acquire" | "release" | "remove", client: pg.Client) => void;
@@ -215,7 +215,7 @@ export class Checkout {
     this.#opening++;
     let connection: Connection;
     try {
-      connection = await Connection.open(this.#config, this.#clock, this.#recycleAt());
+      connection = await Connection.open(this.#config, this.#clock, recycleAt(this.#clock, this.#options.recycleAfter));
     } catch (error) {
       this.#opening--;
       this.#firstWaiting()?.reject(error);
@@ -228,11 +228,6 @@ export class Checkout {
     this.#publish("opened");
     this.#putBack(connection);
     this.#noteDrained();
-  }
-
-  #recycleAt(): number {
-    const { recycleAfter } = this.#options;
-    return recycleAfter === 0 ? Infinity : this.#clock.monotonic() + recycleAfter * (0.9 + Math.random() * 0.2);
   }
 
   /** To whoever waits longest, or to the idle ones. */

@@ -181,7 +181,12 @@ export class Connection {
   }
 }
 
+/** When a connection that is opened now is to be replaced: after `afterMs` ± 10 %, so that not all are replaced at once; 0: never. */
+export function recycleAt(clock: Clock, afterMs: number): number {
+  return afterMs === 0 ? Infinity : clock.monotonic() + afterMs * (0.9 + Math.random() * 0.2);
+}
+
 /** Where a client connects to, for messages: never the user or the password. */
-function serverOf(client: pg.Client): string {
+export function serverOf(client: pg.Client): string {
   return client.host.startsWith("/") ? client.host : `${client.host}:${client.port}`;
 }

@@ -7,7 +7,6 @@ import pg from "pg";
 /** The parts of pg's Connection that sending a prepared statement takes. */
 interface WireConnection {
   readonly parsedStatements: Readonly<Record<string, string>>;
-  readonly stream: { cork(): void; uncork(): void };
   bind(config: { statement: string; values: readonly unknown[] | undefined; valueMapper: (value: unknown) => unknown }): void;
   execute(config: object): void;
   sync(): void;
@@ -30,7 +29,6 @@ interface WireQuery {
   readonly name: string | undefined;
   readonly values: readonly unknown[] | undefined;
   readonly _result: WireResult;
-  _accumulateRows: boolean;
   _canceledDueToError: unknown;
   prepare(connection: WireConnection): void;
 }

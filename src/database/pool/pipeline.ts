@@ -12,7 +12,7 @@ import type { Clock, ResolvedOptions, Timer } from "../../core/index.ts";
 import { type PipelineMovedMessage, pipelineMovedChannel } from "../channels.ts";
 import type { poolChecks } from "../options.ts";
 import type { Announce } from "./checkout.ts";
-import { Connection, type ConnectionConfig, isConnectionLoss } from "./connection.ts";
+import { Connection, type ConnectionConfig, isConnectionLoss, recycleAt } from "./connection.ts";
 import { LeanQuery, type ResultShapes } from "./lean-query.ts";
 import { readOnlyFunctionsQuery } from "./read-only.ts";
 import type { Statement, Statements } from "./statements.ts";
@@ -293,14 +293,13 @@ class Lane {
   }
 
   async #open(): Promise<void> {
-    const { recycleAfter } = this.#setup.options;
-    const recycleAtMs = recycleAfter === 0 ? Infinity : this.#setup.clock.monotonic() + recycleAfter * (0.9 + Math.random() * 0.2);
+    const { clock, options } = this.#setup;
     try {
       // Not a startup parameter: poolers in between refuse parameters that they do not know.
       const connection = await Connection.open(
         this.#setup.config,
         this.#setup.clock,
-        recycleAtMs,
+        recycleAt(clock, options.recycleAfter),
         "set default_transaction_read_only = on",
       );
       if (!this.#setup.statements.knowsFunctions) {

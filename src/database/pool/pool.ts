@@ -9,7 +9,7 @@ import { type QueryMessage, queryChannel } from "../channels.ts";
 import { databaseErrors } from "../errors.ts";
 import { type PoolOptions, poolChecks, poolDefaults } from "../options.ts";
 import { type Announce, Checkout } from "./checkout.ts";
-import { type Connection, type ConnectionConfig, isConnectionLoss } from "./connection.ts";
+import { type Connection, type ConnectionConfig, isConnectionLoss, serverOf } from "./connection.ts";
 import { type Execution, Pipeline } from "./pipeline.ts";
 import { runQuery } from "./run-query.ts";
 import { Statements } from "./statements.ts";
@@ -122,8 +122,7 @@ export class MillracePool extends EventEmitter {
 
   /** Where it connects to, for messages: never the user or the password. */
   get server(): string {
-    const { host, port } = new pg.Client(this.options);
-    return host.startsWith("/") ? host : `${host}:${port}`;
+    return serverOf(new pg.Client(this.options));
   }
 
   /** Statements in flight on shared connections. */
