@@ -4,4 +4,5 @@ export * from "./cache/index.ts";
 export * from "./concurrency/index.ts";
 export * from "./core/index.ts";
 export * from "./database/index.ts";
+export * from "./freshness/index.ts";
 export * from "./http/index.ts";

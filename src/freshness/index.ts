@@ -1,0 +1,2 @@
+export type * from "./feed.ts";
+export { dependencyNames } from "./feed.ts";
