@@ -15,13 +15,13 @@ interface RowDescription {
 /** What pg's client runs when its turn comes, and tells what the server answers; the same contract that pg-cursor fulfils. */
 class DescribeQuery {
   readonly columns: Promise<readonly StatementColumn[]>;
-  readonly #text: string;
+  readonly text: string;
   readonly #resolve: (columns: readonly StatementColumn[]) => void;
   readonly #reject: (error: unknown) => void;
   #columns: readonly StatementColumn[] = [];
 
   constructor(text: string) {
-    this.#text = text;
+    this.text = text;
     const { promise, resolve, reject } = Promise.withResolvers<readonly StatementColumn[]>();
     this.columns = promise;
     this.#resolve = resolve;
@@ -29,7 +29,7 @@ class DescribeQuery {
   }
 
   submit(connection: Connection): void {
-    connection.parse({ name: "", text: this.#text, types: [] }, true);
+    connection.parse({ name: "", text: this.text, types: [] }, true);
     connection.describe({ type: "S", name: "" }, true);
     connection.sync();
   }

@@ -86,6 +86,11 @@ export class RawRows {
     this.resume();
   }
 
+  /** For observers of the connection. */
+  get text(): string {
+    return this.#options.text;
+  }
+
   // From here on: what pg's client calls, as it does on pg-cursor.
 
   submit(connection: Connection): Error | void {

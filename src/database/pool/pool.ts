@@ -7,9 +7,11 @@ import { type Deadline, currentContext } from "../../concurrency/index.ts";
 import { type Clock, type ResolvedOptions, resolveOptions, systemClock } from "../../core/index.ts";
 import { type QueryMessage, queryChannel } from "../channels.ts";
 import { databaseErrors } from "../errors.ts";
+import type { ObservedEnd, StatementObserver } from "../observer.ts";
 import { type PoolOptions, poolChecks, poolDefaults } from "../options.ts";
 import { type Announce, Checkout } from "./checkout.ts";
 import { type Connection, type ConnectionConfig, isConnectionLoss, serverOf } from "./connection.ts";
+import { observeClient } from "./observe-client.ts";
 import { type Execution, Pipeline } from "./pipeline.ts";
 import { runQuery } from "./run-query.ts";
 import { Statements } from "./statements.ts";
@@ -78,6 +80,7 @@ export class MillracePool extends EventEmitter {
   readonly #checkout: Checkout;
   readonly #pipeline: Pipeline;
   readonly #statements: Statements;
+  readonly #observers: StatementObserver[] = [];
   #end: Promise<void> | undefined;
 
   constructor(config: ConnectionConfig, options: PoolOptions = {}, clock: Clock = systemClock) {
@@ -91,7 +94,10 @@ export class MillracePool extends EventEmitter {
     };
     this.options = { ...config, max: this.#options.size };
     const announce: Announce = (event, client) => this.emit(event, client);
-    this.#checkout = new Checkout(connectionConfig, this.#options, clock, announce);
+    this.#checkout = new Checkout(connectionConfig, this.#options, clock, (event, client) => {
+      if (event === "connect") observeClient(client, this.#observers);
+      announce(event, client);
+    });
     this.#statements = new Statements(this.#options.maxPreparedStatements, clock);
     this.#pipeline = new Pipeline({
       config: { ...connectionConfig, pipeline: true },
@@ -135,6 +141,17 @@ export class MillracePool extends EventEmitter {
     await Promise.all([this.#checkout.warmUp(), this.#pipeline.open()]);
   }
 
+  /** `observer` hears of every statement from now on, until the returned subscription is disposed. */
+  observe(observer: StatementObserver): Disposable {
+    this.#observers.push(observer);
+    return {
+      [Symbol.dispose]: () => {
+        const index = this.#observers.indexOf(observer);
+        if (index !== -1) this.#observers.splice(index, 1);
+      },
+    };
+  }
+
   /** Runs one statement outside of any transaction. The kit's own entrance; `query` is pg's. */
   async run(text: string, values: readonly unknown[] | undefined, options: RunOptions = {}): Promise<pg.QueryResult> {
     const deadline = options.deadline ?? currentContext()?.deadline;
@@ -146,7 +163,7 @@ export class MillracePool extends EventEmitter {
     try {
       let answer: Promise<pg.QueryResult> | undefined;
       if (options.pipeline !== false && options.name === undefined) {
-        if (this.#statements.mayPipeline(statement)) answer = this.#pipeline.run(execution, deadline);
+        if (this.#statements.mayPipeline(statement)) answer = this.#runPipelined(execution, deadline);
         else if (!this.#statements.knowsFunctions) void this.#pipeline.open();
       }
       if (answer) path = "pipelined";
@@ -246,6 +263,30 @@ export class MillracePool extends EventEmitter {
       },
     };
     return Object.assign(lease.client, released);
+  }
+
+  /** Shared connections are not observed as such: one moved statement would be heard of twice, in nobody's context. */
+  #runPipelined(execution: Execution, deadline: Deadline | undefined): Promise<pg.QueryResult> | undefined {
+    if (this.#observers.length === 0) return this.#pipeline.run(execution, deadline);
+    const { statement, values } = execution;
+    const ends = this.#observers.flatMap(
+      (observer) => observer.onStatement({ text: statement.text, values, session: undefined }) ?? [],
+    );
+    const answer = this.#pipeline.run(execution, deadline);
+    if (!answer || ends.length === 0) return answer;
+    const end = (what: ObservedEnd): void => {
+      for (const hear of ends) hear(what);
+    };
+    return answer.then(
+      (result) => {
+        end({ error: undefined, rows: result.rows, fields: result.fields });
+        return result;
+      },
+      (error: unknown) => {
+        end({ error, rows: undefined, fields: undefined });
+        throw error;
+      },
+    );
   }
 
   async #runPooled(execution: Execution, deadline: Deadline | undefined, name?: string): Promise<pg.QueryResult> {
