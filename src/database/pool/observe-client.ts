@@ -62,7 +62,7 @@ function promiseOf(query: Submittable): Promise<pg.QueryResult> {
 /** From now on `observers` hear of every statement on `client`. While there are none it costs one look at the list. */
 export function observeClient(client: pg.Client, observers: readonly StatementObserver[]): void {
   const internals = client as unknown as ClientInternals;
-  const original = internals.query;
+  const original = internals.query.bind(client);
   const session = new Session(internals);
 
   const listen = (query: Submittable): void => {
@@ -75,28 +75,29 @@ export function observeClient(client: pg.Client, observers: readonly StatementOb
       for (const hear of ends) hear(what);
     };
     // Own properties hide the class's methods: the end is heard before the query tells its caller.
-    const { handleReadyForQuery, handleError } = query;
-    query.handleReadyForQuery = function (this: Submittable, connection) {
-      end(endOf(this._results));
-      handleReadyForQuery.call(this, connection);
+    const ready = query.handleReadyForQuery.bind(query);
+    const fail = query.handleError.bind(query);
+    query.handleReadyForQuery = (connection) => {
+      end(endOf(query._results));
+      ready(connection);
     };
-    query.handleError = function (this: Submittable, error, connection) {
+    query.handleError = (error, connection) => {
       if (isConnectionLoss(error)) session.lost = true;
       end({ error, rows: undefined, fields: undefined });
-      handleError.call(this, error, connection);
+      fail(error, connection);
     };
   };
 
   internals.query = (config, values, callback) => {
-    if (observers.length === 0 || config === null || config === undefined) return original.call(client, config, values, callback);
+    if (observers.length === 0 || config === null || config === undefined) return original(config, values, callback);
     if (isSubmittable(config)) {
       listen(config);
-      return original.call(client, config, values, callback);
+      return original(config, values, callback);
     }
     const query = new PgQuery(config, values, callback);
     const answer = query.callback ? undefined : promiseOf(query);
     listen(query);
-    original.call(client, query);
+    original(query);
     return answer;
   };
 }
