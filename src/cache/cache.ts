@@ -1,7 +1,7 @@
 // The cache as its users see it. docs/cache.md explains it; flow.ts has an entry's life.
 
 import type { Closeable, Duration } from "../core/index.ts";
-import type { Demand, Ledger, Refusal } from "./ledger.ts";
+import type { Demand, Findings, Ledger, Refusal } from "./ledger.ts";
 import type { MemoryTierStats } from "./memory.ts";
 
 /** How long an answer is good for, and what happens around its end. Every field has a default: see options.ts. */
@@ -75,6 +75,11 @@ export interface ReadOptions<Value> {
   readonly demand?: Demand | undefined;
   /** Ends the caller's wait, not the fill that others wait for too. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Asked once when this call's fill has ended and its answer could be kept, with what was found out about it: a sentence why it is not
+   * kept all the same; undefined: it is. The response cache keeps by default only what was read from something followed.
+   */
+  readonly admit?: ((findings: Findings) => string | undefined) | undefined;
 }
 
 /** What is known of a key. */
