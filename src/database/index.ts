@@ -27,6 +27,7 @@ export {
   stopEmbedded,
 } from "./embedded/index.ts";
 export type { ObservedEnd, ObservedSession, ObservedStatement, StatementObserver } from "./observer.ts";
+export { advisoryLockClass, advisoryLocks, enterKitSchema } from "./kit-schema.ts";
 export { databaseErrors } from "./errors.ts";
 export { type DatabaseOptions, type EmbeddedOptions, type PoolOptions, databaseDefaults, poolDefaults } from "./options.ts";
 export { type Lease, type MillracePool, type Pool, type RunOptions, createPool } from "./pool/pool.ts";

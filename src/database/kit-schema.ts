@@ -8,7 +8,7 @@ import type { Transaction } from "./queryable.ts";
 export const advisoryLockClass = 0x6d_69_6c_6c;
 
 /** Second keys. */
-export const advisoryLocks = { schema: 1, migrations: 2 } as const;
+export const advisoryLocks = { schema: 1, migrations: 2, feed: 3, following: 4 } as const;
 
 /**
  * Lets `tx` alone make things in the schema until it ends, and creates the schema when it is missing. CREATE … IF NOT EXISTS is

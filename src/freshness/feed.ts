@@ -34,7 +34,10 @@ export interface FeedListener {
    * Versions.dump() made. Everything in it is at or below the number up to which onCommits() was called.
    */
   onHistory(history: { readonly generation: number; readonly floor: number; readonly dump: Uint8Array }): void;
-  /** From `number` on, every commit that touches `table` names it, and names `column`'s old and new values when one is given. */
+  /**
+   * From `number` on, every commit that touches `table` names it, and names `column`'s old and new values when one is given. A restart
+   * and a commit of everything void what was said before; what is still followed is said again.
+   */
   onFollowed(followed: { readonly table: string; readonly column: string | undefined; readonly number: number }): void;
   /** The feed has failed or is back. Serving stops by itself when marks are not passed; this is for people. */
   onState(state: FeedState): void;
