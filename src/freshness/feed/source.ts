@@ -3,6 +3,7 @@
 
 import type { Clock } from "../../core/index.ts";
 import type { FeedCommit, TableName } from "../feed.ts";
+import { freshnessErrors } from "../errors.ts";
 import type { Session } from "./session.ts";
 
 export type SourceKind = "logical" | "triggers";
@@ -102,3 +103,7 @@ export interface Source {
   /** Removes everything that install(), prepare() and followTable() made on the server. Runs outside of a transaction. */
   teardown(session: Session): Promise<void>;
 }
+
+/** The error of a source that cannot run as things are: `problem` is one sentence with the next step. */
+export const sourceUnusable = (source: SourceKind, problem: string, cause?: unknown): Error =>
+  freshnessErrors.create("MILLRACE_FEED_SOURCE_UNUSABLE", { source, problem }, cause);
