@@ -31,6 +31,8 @@ export interface Findings {
   readonly reason: string | undefined;
   /** Names of what it was read from, such as "public.reports:city_id=42". Empty for fills that read nothing that is followed. */
   readonly dependencies: readonly string[];
+  /** Hashes of what the answers of the cache were read from that the fill has used: see Ledger.inherit(). Low and high halves. */
+  readonly inherited: Uint32Array;
   /** The answer depends on the clock (now() in a predicate): keep it only under a ttl that the caller chose. */
   readonly timeDependent: boolean;
 }
@@ -70,6 +72,14 @@ export interface Ledger {
    * entries from the shared store. Called at every hit: allocates nothing, well under a microsecond.
    */
   judge(stamp: Stamp, order: number, dependencies: Uint32Array, demand?: Demand): Refusal | undefined;
+  /**
+   * An answer of the cache is handed out. If a fill is running around the call (a memoised function inside a cached endpoint), what the
+   * answer was read from is the fill's too, and a fill that uses an answer that may not be kept may not be kept itself. Called for every
+   * outcome, hits included; costs a look at the running context. Without a stamp, `reason` says why it is not kept.
+   */
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void;
+  /** Resolves when every write that was acknowledged anywhere before the call has been applied here. */
+  settled(): Promise<void>;
   /** Whether a request that arrives now may share the answer of a fill that began at `order`. */
   mayJoin(order: number): boolean;
   /**
