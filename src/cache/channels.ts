@@ -14,3 +14,17 @@ export interface EvictionMessage {
 }
 
 export const evictionChannel = defineChannel<EvictionMessage>("millrace:cache:eviction");
+
+/** The breaker before a shared store has changed its state. */
+export interface StoreBreakerMessage {
+  /** The store's `name`. */
+  readonly store: string;
+  /** closed: the store is used. open: it is left alone. half-open: one probe is on its way, and nobody waits for it. */
+  readonly state: "closed" | "open" | "half-open";
+  /** What opened it. */
+  readonly reason?: string | undefined;
+  /** How long it is left alone at the least. */
+  readonly openForMs?: number;
+}
+
+export const storeBreakerChannel = defineChannel<StoreBreakerMessage>("millrace:cache:store-breaker");

@@ -1,8 +1,12 @@
 export type * from "./cache.ts";
 export * from "./channels.ts";
 export * from "./dependency-hash.ts";
+export * from "./errors.ts";
 export type * from "./ledger.ts";
 export * from "./memory.ts";
 export * from "./options.ts";
+export * from "./store-breaker.ts";
 export type * from "./store.ts";
+export * from "./stores/options.ts";
+export * from "./stores/redis.ts";
 export * from "./versions.ts";

@@ -1,0 +1,227 @@
+// The shared store on real Redis servers: leases, fencing, faults.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { suite, test } from "node:test";
+import { Cluster, Redis } from "ioredis";
+import { type Store, redisStore, storeBreakerChannel, withBreaker } from "../../src/cache/index.ts";
+import { eventually } from "../harness/patience.ts";
+import { type TestRedis, testRedis, testRedisCluster } from "../harness/redis.ts";
+
+const minute = { ttlMs: 60_000 };
+const lease = { leaseMs: 60_000 };
+const unavailable = { code: "MILLRACE_CACHE_STORE_UNAVAILABLE", retryable: true };
+const bytesOf = (text: string) => Buffer.from(text);
+
+async function tokenOf(store: Store, key: string, options: { leaseMs: number; not?: string } = lease): Promise<string> {
+  const claim = await store.claim(key, options);
+  assert.equal(claim.kind, "lease");
+  return claim.kind === "lease" ? claim.token : "";
+}
+
+/** A store without a hurry: the machine that runs tests may be slow. */
+const patient = (server: TestRedis) => redisStore({ url: server.url, timeout: "20s" });
+
+suite("a Redis store", () => {
+  test("gives back bytes as they were set, with a version that changes with every set", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    for (const bytes of [new Uint8Array(), new Uint8Array([0, 13, 10, 255]), randomBytes(300_000)]) {
+      assert.equal(await store.set("k", bytes, minute), true);
+      const first = await store.get("k");
+      assert.deepEqual(Buffer.from(first!.bytes), Buffer.from(bytes));
+      assert.equal(await store.set("k", bytes, minute), true);
+      assert.notEqual((await store.get("k"))!.version, first!.version);
+    }
+    await store.delete("k");
+    assert.equal(await store.get("k"), undefined);
+  });
+
+  test("one of many claims gets the lease, in one round trip each", async () => {
+    await using server = await testRedis();
+    await using one = patient(server);
+    await using other = patient(server);
+    const claims = await Promise.all(Array.from({ length: 200 }, (_, i) => (i % 2 ? one : other).claim("k", lease)));
+    const kinds = claims.map(({ kind }) => kind);
+    assert.equal(kinds.filter((kind) => kind === "lease").length, 1);
+    assert.equal(kinds.filter((kind) => kind === "busy").length, 199);
+    const { token } = claims.find((claim) => claim.kind === "lease")!;
+    assert.equal(await other.set("k", bytesOf("filled"), { ...minute, token }), true);
+    const claim = await one.claim("k", lease);
+    assert.equal(claim.kind === "value" && Buffer.from(claim.stored.bytes).toString(), "filled");
+    const commands = String(await server.command("info", "commandstats"));
+    assert.match(commands, /cmdstat_evalsha:calls=\d+/);
+    assert.doesNotMatch(commands, /cmdstat_(?:watch|multi)/);
+  });
+
+  test("a set with a lease that ran out or was superseded is refused, and so is a second one with the same lease", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    const lost = await tokenOf(store, "k", { leaseMs: 1 });
+    await eventually("the lease ran out", async () => (await server.command("exists", "millrace:{k}:l")) === 0);
+    assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: lost }), false);
+    const next = await tokenOf(store, "k");
+    assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: lost }), false);
+    await store.release("k", lost); // not his to give back
+    assert.equal((await store.claim("k", lease)).kind, "busy");
+    assert.equal(await store.set("k", bytesOf("right"), { ...minute, token: next }), true);
+    assert.equal(await store.set("k", bytesOf("again"), { ...minute, token: next }), false);
+    assert.equal(Buffer.from((await store.get("k"))!.bytes).toString(), "right");
+  });
+
+  test("a released lease goes to the next at once, and a delete voids it", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    await store.release("k", await tokenOf(store, "k"));
+    const token = await tokenOf(store, "k");
+    await store.delete("k");
+    assert.equal(await store.set("k", bytesOf("from before"), { ...minute, token }), false);
+  });
+
+  test("a version that the claimer cannot use counts as missing", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    await store.set("k", bytesOf("old"), minute);
+    const { version } = (await store.get("k"))!;
+    const token = await tokenOf(store, "k", { ...lease, not: version });
+    assert.equal((await store.claim("k", { ...lease, not: version })).kind, "busy");
+    assert.equal((await store.claim("k", lease)).kind, "value"); // who can use it gets it meanwhile
+    assert.equal(await store.set("k", bytesOf("new"), { ...minute, token }), true);
+    assert.equal((await store.claim("k", { ...lease, not: version })).kind, "value");
+  });
+
+  test("forgets a value after its time", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    await store.set("k", bytesOf("brief"), { ttlMs: 1 });
+    await eventually("it is forgotten", async () => (await store.get("k")) === undefined);
+    await store.set("k", bytesOf("longer"), { ttlMs: 40_000.5 });
+    const left = Number(await server.command("pttl", "millrace:{k}:v"));
+    assert.ok(left > 0 && left <= 40_001, `${left}`);
+  });
+
+  test("refuses what is larger than it takes, and gives the lease back", async () => {
+    await using server = await testRedis();
+    await using store = redisStore({ url: server.url, maxBytes: 100, timeout: "20s" });
+    const token = await tokenOf(store, "k");
+    assert.equal(await store.set("k", new Uint8Array(101), { ...minute, token }), false);
+    assert.equal(await store.set("k", new Uint8Array(100), { ...minute, token: await tokenOf(store, "k") }), true);
+  });
+
+  test("a server that is full and may not evict refuses a value and is not taken for dead", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    const token = await tokenOf(store, "k");
+    await server.command("config", "set", "maxmemory", "1mb");
+    assert.equal(await store.set("k", randomBytes(1_000_000), { ...minute, token }), false);
+    assert.equal(await store.set("k", randomBytes(1_000_000), minute), false);
+    assert.equal(await store.get("k"), undefined);
+  });
+
+  test("eviction and FLUSHALL at any moment are misses, and a lease that was flushed is lost", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    await store.set("k", bytesOf("v"), minute);
+    const token = await tokenOf(store, "other");
+    await server.command("flushall");
+    assert.equal(await store.get("k"), undefined);
+    assert.equal(await store.set("other", bytesOf("late"), { ...minute, token }), false);
+    const again = await tokenOf(store, "other");
+    assert.equal(await store.set("other", bytesOf("v"), { ...minute, token: again }), true);
+  });
+
+  test("keys may be any text", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    const keys = ["", "%", "%25", "{", "}", "{}", "a}b{c", "a%7Db%7Bc", "ü\n\0 ", "x".repeat(10_000)];
+    for (const key of keys) await store.set(key, bytesOf(`value of ${key}`), minute);
+    for (const key of keys) assert.equal(Buffer.from((await store.get(key))!.bytes).toString(), `value of ${key}`);
+  });
+
+  test("works on a cluster: value and lease are in one slot, whatever the key", async () => {
+    await using server = await testRedisCluster();
+    const client = new Cluster([{ host: "127.0.0.1", port: server.port }]);
+    client.on("error", () => {});
+    using _disconnect = { [Symbol.dispose]: () => client.disconnect() };
+    await using store = redisStore({ client, timeout: "20s" });
+    await eventually("connected", () => client.status === "ready");
+    for (const key of ["", "}", "a}b", "{x}y", "plain"]) {
+      const token = await tokenOf(store, key);
+      assert.equal(await store.set(key, bytesOf(key), { ...minute, token }), true);
+      const claim = await store.claim(key, lease);
+      assert.equal(claim.kind === "value" && Buffer.from(claim.stored.bytes).toString(), key);
+    }
+  });
+
+  test("a primary that has become a replica is left, and the promoted one goes on without the lease", async () => {
+    await using primary = await testRedis();
+    await using replica = await testRedis();
+    await replica.command("replicaof", "127.0.0.1", primary.port);
+    await eventually("replicating", async () => /master_link_status:up/.test(String(await replica.command("info", "replication"))));
+    await using store = patient(primary);
+    await store.set("k", bytesOf("v"), minute);
+    await eventually("replicated", async () => (await replica.command("exists", "millrace:{k}:v")) === 1);
+    await replica.command("replicaof", "no", "one");
+    await primary.command("replicaof", "127.0.0.1", replica.port);
+    await assert.rejects(async () => {
+      for (;;) await store.set("k", bytesOf("to a replica"), minute);
+    }, unavailable);
+    await using promoted = patient(replica);
+    assert.equal(Buffer.from((await promoted.get("k"))!.bytes).toString(), "v");
+    await tokenOf(promoted, "other");
+  });
+
+  test("a dead server is an error under the contract's code, and a server that returns is used again", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    await store.set("k", bytesOf("v"), minute);
+    await server.kill();
+    await assert.rejects(store.get("k"), unavailable);
+    await assert.rejects(store.claim("k", lease), unavailable);
+    await assert.rejects(store.set("k", bytesOf("v"), minute), unavailable);
+    await server.start();
+    await eventually("it is used again", () =>
+      store.get("k").then(
+        () => true,
+        () => false,
+      ),
+    );
+    await tokenOf(store, "k");
+  });
+
+  test("a store that was never there is an error too, and does not keep anybody waiting", async () => {
+    await using store = redisStore({ url: "redis://127.0.0.1:1" });
+    await assert.rejects(store.get("k"), unavailable);
+  });
+
+  test("behind a breaker: stopped with SIGSTOP it fails once, resumed it comes back, and no lease is left over", async () => {
+    await using server = await testRedis();
+    const client = new Redis(server.port, "127.0.0.1");
+    using _disconnect = { [Symbol.dispose]: () => client.disconnect() };
+    await using store = withBreaker(redisStore({ client, timeout: "20s" }), {
+      timeout: "200ms",
+      openFor: "20ms",
+      maxOpenFor: "50ms",
+    });
+    await eventually("connected", () =>
+      store.get("k").then(
+        () => true,
+        () => false,
+      ),
+    );
+    server.pause();
+    await Promise.all(Array.from({ length: 100 }, (_, i) => assert.rejects(store.claim(`k${i}`, lease), unavailable)));
+    assert.notEqual(store.state, "closed");
+    const errors = store.errors;
+    assert.ok(errors >= 1 && errors <= 3, `${errors} errors of 100 calls`);
+    const closed = storeBreakerChannel.next(({ state }) => state === "closed", AbortSignal.timeout(20_000));
+    server.resume();
+    await eventually("it is probed", async () => {
+      await store.get("k").catch(() => {});
+      return store.state === "closed";
+    });
+    await closed;
+    // The claims of before were carried out when it went on; their leases were given back.
+    await eventually("no lease is left", async () => ((await server.command("keys", "*:l")) as unknown[]).length === 0);
+  });
+});
