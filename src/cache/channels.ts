@@ -1,6 +1,7 @@
 // What cache publishes. Metrics, logs and traces subscribe.
 
 import { defineChannel } from "../core/index.ts";
+import type { Refusal } from "./ledger.ts";
 
 /** The memory tier has dropped an entry to make room. Not published for delete() and clear(), which the caller knows of. */
 export interface EvictionMessage {
@@ -28,3 +29,48 @@ export interface StoreBreakerMessage {
 }
 
 export const storeBreakerChannel = defineChannel<StoreBreakerMessage>("millrace:cache:store-breaker");
+
+/** A fill has ended. */
+export interface CacheFillMessage {
+  /** The cache's `name`. */
+  readonly cache: string;
+  readonly key: string;
+  readonly durationMs: number;
+  /** "refresh": nobody waited for it when it began. "check": the online check made it. */
+  readonly purpose: "miss" | "refresh" | "check";
+  readonly kept: boolean;
+  /** Why it is not kept. */
+  readonly reason: string | undefined;
+  /** What the fill failed with. */
+  readonly error: unknown;
+}
+
+export const cacheFillChannel = defineChannel<CacheFillMessage>("millrace:cache:fill");
+
+/** There was an entry, and it was not served fresh. */
+export interface CacheRefusalMessage {
+  readonly cache: string;
+  readonly key: string;
+  readonly tier: "memory" | "store";
+  readonly refusal: Refusal | "expired";
+}
+
+export const cacheRefusalChannel = defineChannel<CacheRefusalMessage>("millrace:cache:refusal");
+
+/** invalidate() was called and has been told to everybody. */
+export interface CacheInvalidationMessage {
+  readonly cache: string;
+  readonly names: readonly string[];
+}
+
+export const cacheInvalidationChannel = defineChannel<CacheInvalidationMessage>("millrace:cache:invalidation");
+
+/** A hit was made again and compared. */
+export interface CacheCheckMessage {
+  readonly cache: string;
+  readonly key: string;
+  /** "overtaken": they differ, and a write explains it. "mismatch": they differ, and nothing does: a stale answer was served. */
+  readonly result: "same" | "overtaken" | "mismatch" | "failed";
+}
+
+export const cacheCheckChannel = defineChannel<CacheCheckMessage>("millrace:cache:check");

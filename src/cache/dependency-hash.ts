@@ -57,3 +57,20 @@ export function hashDependencies(names: readonly string[]): Uint32Array {
   for (const [i, name] of names.entries()) hashDependency(name, hashes, i * 2);
   return hashes;
 }
+
+/** `own` with what of `more` is not in it already. */
+export function joinDependencies(own: Uint32Array, more: Uint32Array): Uint32Array {
+  if (more.length === 0) return own;
+  const known = new Set<string>();
+  const joined: number[] = [];
+  for (const hashes of [own, more]) {
+    for (let i = 0; i < hashes.length; i += 2) {
+      const [low, high] = [hashes[i]!, hashes[i + 1]!];
+      const both = `${low} ${high}`;
+      if (known.has(both)) continue;
+      known.add(both);
+      joined.push(low, high);
+    }
+  }
+  return Uint32Array.from(joined);
+}

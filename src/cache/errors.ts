@@ -10,4 +10,33 @@ export const cacheErrors = defineErrors({
     message: (d: { store: string; operation: string; reason: string }) =>
       `The shared store (${d.store}) did not take ${d.operation}: ${d.reason}`,
   },
+  MILLRACE_CACHE_FILL_TIMEOUT: {
+    when: "A fill did not finish within the hard timeout, and there was no answer that could be served stale.",
+    next: "Make the fill faster, raise `hardTimeout`, or allow `stale` answers.",
+    retryable: true,
+    message: (d: { cache: string; key: string; timeout: string }) =>
+      `Filling ${JSON.stringify(d.key)} of cache "${d.cache}" took longer than ${d.timeout} and was given up.`,
+  },
+  MILLRACE_CACHE_FILL_ABANDONED: {
+    when: "A fill is aborted because nobody waits for it any more, or because the cache is closed. Only the fill itself sees it.",
+    next: "Nothing: whoever wanted the answer has left.",
+    retryable: true,
+    message: (d: { cache: string; key: string }) =>
+      `Nobody waits for ${JSON.stringify(d.key)} of cache "${d.cache}" any more; its fill was aborted.`,
+  },
+  MILLRACE_CACHE_NAME_INVALID: {
+    when: "A key or a name of a dependency is empty, no string, or a prefix that does not end at a colon.",
+    next: 'Use a string that is not empty; write prefixes as "user:*" or "user:42:*", and "*" for everything.',
+    retryable: false,
+    message: (d: { cache: string; name: unknown; problem: string }) =>
+      `Cache "${d.cache}": ${typeof d.name === "string" ? JSON.stringify(d.name.slice(0, 200)) : `a ${typeof d.name}`} ${d.problem}.`,
+  },
+  MILLRACE_CACHE_LEDGER_MISSING: {
+    when: "A cache with a shared store has no ledger: nothing could tell one process what another has invalidated.",
+    next: "Pass the ledger that the processes share (millrace/freshness), or leave the store out.",
+    retryable: false,
+    message: (d: { cache: string; store: string }) =>
+      `Cache "${d.cache}" has the shared store "${d.store}" but no ledger that processes share. ` +
+      "Pass `ledger` (millrace/freshness has one over PostgreSQL), or leave `store` out.",
+  },
 });

@@ -1,8 +1,10 @@
 export type * from "./cache.ts";
 export * from "./channels.ts";
+export { createCache, mostDependencies } from "./create-cache.ts";
 export * from "./dependency-hash.ts";
 export * from "./errors.ts";
 export type * from "./ledger.ts";
+export { createLocalLedger } from "./local-ledger.ts";
 export * from "./memory.ts";
 export * from "./options.ts";
 export * from "./store-breaker.ts";

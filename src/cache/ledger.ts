@@ -35,6 +35,11 @@ export interface Findings {
   readonly inherited: Uint32Array;
   /** The answer depends on the clock (now() in a predicate): keep it only under a ttl that the caller chose. */
   readonly timeDependent: boolean;
+  /**
+   * Whether an answer without a stamp may be given to others who asked before the fill began to read. Default false: a fill that
+   * cannot be followed may have done something for its caller alone. True when it is the ledger that cannot judge now.
+   */
+  readonly shareable?: boolean | undefined;
 }
 
 /** One fill as the ledger follows it. */

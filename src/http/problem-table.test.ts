@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { cacheErrors } from "../cache/index.ts";
 import { concurrencyErrors } from "../concurrency/index.ts";
 import { coreErrors } from "../core/index.ts";
 import { databaseErrors } from "../database/index.ts";
@@ -8,7 +9,13 @@ import { problem } from "./problem.ts";
 import { failureOf, problemDocument, problemTable } from "./problem-table.ts";
 
 test("every code in the table of statuses exists", () => {
-  const known = { ...coreErrors.table, ...concurrencyErrors.table, ...databaseErrors.table, ...httpErrors.table };
+  const known = {
+    ...coreErrors.table,
+    ...cacheErrors.table,
+    ...concurrencyErrors.table,
+    ...databaseErrors.table,
+    ...httpErrors.table,
+  };
   assert.deepEqual(
     Object.keys(problemTable).filter((code) => !(code in known)),
     [],

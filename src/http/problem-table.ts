@@ -61,6 +61,7 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   MILLRACE_EXPORT_INTERRUPTED: { status: 503, retryAfterSeconds: 1, detail: "The export was interrupted." },
   MILLRACE_CLOSED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
   // 504 and not 503: the server is well, this request was too slow, and the same request would be again.
+  MILLRACE_CACHE_FILL_TIMEOUT: { status: 504, detail: "The answer took longer to make than it may." },
   MILLRACE_DEADLINE_EXCEEDED: {
     status: 504,
     detail: "The request took longer than it may. What was still running for it has been cancelled.",

@@ -1,0 +1,358 @@
+// An entry's life in one process: what is served, what is filled, who waits for whom, and what ends it.
+
+import assert from "node:assert/strict";
+import { setImmediate as turn } from "node:timers/promises";
+import { suite, test } from "node:test";
+import { type ManualClock, createManualClock } from "../core/index.ts";
+import type { Cache, CachePolicy, FillTools, Outcome } from "./cache.ts";
+import { type CacheOptions, createCache, createLocalLedger } from "./index.ts";
+
+/** No early refreshes and ttls as they are written, unless a test is about them. */
+const exact = { random: () => 0.5, earlyRefresh: 0 } as const satisfies CacheOptions;
+
+const cacheWith = (options: CacheOptions = {}): { cache: Cache; clock: ManualClock } => {
+  const clock = createManualClock();
+  return { cache: createCache({ ...exact, clock, ...options }), clock };
+};
+
+/** A fill that ends when the test says so. */
+class Gate<Value> {
+  readonly calls: { readonly tools: FillTools; resolve(value: Value): void; reject(error: unknown): void }[] = [];
+  readonly fill = (tools: FillTools): Promise<Value> => {
+    const { promise, resolve, reject } = Promise.withResolvers<Value>();
+    this.calls.push({ tools, resolve, reject });
+    return promise;
+  };
+}
+
+const read = async <Value>(cache: Cache, key: string, policy: CachePolicy, fill: () => Value): Promise<Outcome<Value>> =>
+  cache.read(key, policy, fill);
+
+suite("createCache", () => {
+  test("keeps what a fill returns, and serves it without a promise", async () => {
+    await using cache = createCache();
+    let fills = 0;
+    const fill = () => ({ id: 42, fills: ++fills });
+    assert.deepEqual(await cache.get("user:42", {}, fill), { id: 42, fills: 1 });
+    const outcome = cache.read("user:42", {}, fill);
+    assert.ok(!(outcome instanceof Promise));
+    assert.equal(outcome.state, "hit");
+    assert.equal(outcome.tier, "memory");
+    assert.deepEqual(outcome.value, { id: 42, fills: 1 });
+    assert.deepEqual(cache.peek("user:42")?.value, { id: 42, fills: 1 });
+    assert.equal(cache.peek("user:43"), undefined);
+  });
+
+  test("makes stale a key, a tag, a beginning of keys up to a colon, or everything, with one write each", async () => {
+    const { cache } = cacheWith();
+    let fills = 0;
+    const keys = ["user:42:profile", "user:42:orders", "user:7:profile", "city:1"];
+    const stale = async () => {
+      const before = fills;
+      const refilled: string[] = [];
+      for (const key of keys) {
+        const was = fills;
+        await cache.get(key, { tags: key.endsWith("orders") ? ["orders"] : [] }, () => ++fills);
+        if (fills > was) refilled.push(key);
+      }
+      return before === fills ? [] : refilled;
+    };
+    assert.deepEqual(await stale(), keys);
+    assert.deepEqual(await stale(), []);
+    await cache.invalidate("user:42:profile");
+    assert.deepEqual(await stale(), ["user:42:profile"]);
+    await cache.invalidate("orders");
+    assert.deepEqual(await stale(), ["user:42:orders"]);
+    await cache.invalidate("user:42:*");
+    assert.deepEqual(await stale(), ["user:42:profile", "user:42:orders"]);
+    await cache.invalidate("user:*");
+    assert.deepEqual(await stale(), ["user:42:profile", "user:42:orders", "user:7:profile"]);
+    await cache.invalidate("*");
+    assert.deepEqual(await stale(), keys);
+    await assert.rejects(cache.invalidate("user:4*"), { code: "MILLRACE_CACHE_NAME_INVALID" });
+    await assert.rejects(cache.invalidate(""), { code: "MILLRACE_CACHE_NAME_INVALID" });
+  });
+
+  test("lets an invalidation during a fill win: what the fill has read is not kept", async () => {
+    const { cache } = cacheWith();
+    const gate = new Gate<string>();
+    const first = cache.get("k", {}, gate.fill);
+    await turn();
+    await cache.invalidate("k");
+    gate.calls[0]!.resolve("old");
+    assert.equal(await first, "old");
+    assert.equal(cache.peek("k"), undefined);
+    assert.equal(await cache.get("k", {}, () => "new"), "new");
+    assert.equal(cache.peek("k")?.value, "new");
+  });
+
+  test("gives a caller that came after the invalidation the answer of a later fill", async () => {
+    const { cache } = cacheWith();
+    const gate = new Gate<string>();
+    const before = cache.get("k", {}, gate.fill);
+    await turn();
+    const during = cache.get("k", {}, gate.fill);
+    await cache.invalidate("k");
+    const after = cache.get("k", {}, gate.fill);
+    gate.calls[0]!.resolve("old");
+    assert.equal(await before, "old");
+    await turn();
+    assert.equal(gate.calls.length, 2);
+    gate.calls[1]!.resolve("new");
+    assert.deepEqual(await Promise.all([during, after]), ["new", "new"]);
+  });
+
+  test("fills once for everybody who asks meanwhile", async () => {
+    const { cache } = cacheWith();
+    const gate = new Gate<string>();
+    const all = Array.from({ length: 1_000 }, () => read(cache, "k", {}, gate.fill as never));
+    await turn();
+    assert.equal(gate.calls.length, 1);
+    gate.calls[0]!.resolve("v");
+    const outcomes = await Promise.all(all);
+    assert.ok(outcomes.every(({ value }) => (value as unknown) === "v"));
+    assert.deepEqual(Object.groupBy(outcomes, ({ state }) => state).miss?.length, 1);
+    assert.equal(outcomes.filter(({ state }) => state === "joined").length, 999);
+    assert.equal(cache.stats().fills, 1);
+  });
+
+  test("serves a stale answer after the soft timeout while the fill goes on, and none past `stale`", async () => {
+    const { cache, clock } = cacheWith();
+    const policy = { ttl: "10s", stale: "20s", softTimeout: "100ms" } as const;
+    await cache.get("k", policy, () => "one");
+    clock.advance(10_000);
+    const gate = new Gate<string>();
+    const asked = read(cache, "k", policy, gate.fill as never);
+    await turn();
+    clock.advance(99);
+    clock.advance(1);
+    const stale = await asked;
+    assert.deepEqual(
+      [stale.state, stale.value, stale.refusal, stale.ageMs, stale.remainingMs],
+      ["stale", "one", "expired", 10_100, -100],
+    );
+    gate.calls[0]!.resolve("two");
+    await turn();
+    assert.equal(cache.peek("k")?.value, "two");
+    clock.advance(30_000);
+    const none = read(cache, "k", policy, gate.fill as never);
+    await turn();
+    clock.advance(5_000);
+    gate.calls[1]!.resolve("three");
+    assert.equal((await none).state, "miss");
+    assert.equal(clock.pendingTimers, 0);
+  });
+
+  test("serves a stale answer when the fill fails, but never one that was written to, unless the policy says so", async () => {
+    const { cache, clock } = cacheWith();
+    const policy = { ttl: "10s", stale: "1m" } as const;
+    const fail = (): string => {
+      throw new Error("upstream is down");
+    };
+    await cache.get("k", policy, () => "one");
+    clock.advance(10_000);
+    const outcome = await read(cache, "k", policy, fail);
+    assert.deepEqual([outcome.state, outcome.value, outcome.reason], ["stale", "one", "upstream is down"]);
+    await cache.invalidate("k");
+    await assert.rejects(cache.get("k", policy, fail), /upstream is down/);
+    assert.equal((await read(cache, "k", { ...policy, staleAfterWrite: true }, fail)).value, "one");
+  });
+
+  test("gives a fill up at the hard timeout, and does not keep what it returns after it", async () => {
+    const { cache, clock } = cacheWith();
+    const gate = new Gate<string>();
+    const asked = cache.get("k", { hardTimeout: "2s" }, gate.fill);
+    await turn();
+    clock.advance(2_000);
+    await assert.rejects(asked, { code: "MILLRACE_CACHE_FILL_TIMEOUT" });
+    assert.equal(gate.calls[0]!.tools.signal.aborted, true);
+    gate.calls[0]!.resolve("late");
+    await turn();
+    assert.equal(cache.peek("k"), undefined);
+    assert.equal(clock.pendingTimers, 0);
+  });
+
+  test("ends a caller's wait by its signal, and the fill when nobody waits any more", async () => {
+    const { cache, clock } = cacheWith();
+    const gate = new Gate<string>();
+    const [one, two] = [new AbortController(), new AbortController()];
+    const options = (controller: AbortController) => ({ signal: controller.signal });
+    const first = Promise.resolve(cache.read("k", {}, gate.fill, options(one)));
+    const second = Promise.resolve(cache.read("k", {}, gate.fill, options(two)));
+    await turn();
+    const { signal } = gate.calls[0]!.tools;
+    one.abort(new Error("left"));
+    await assert.rejects(first, /left/);
+    assert.equal(signal.aborted, false);
+    two.abort(new Error("left too"));
+    await assert.rejects(second, /left too/);
+    assert.equal(signal.aborted, true);
+    assert.equal(clock.pendingTimers, 0);
+    gate.calls[0]!.resolve("nobody's");
+    assert.equal(await cache.get("k", {}, () => "next"), "next");
+  });
+
+  test("does not share what may not be kept: each caller fills for itself, at the same time", async () => {
+    const { cache } = cacheWith();
+    let fills = 0;
+    const gate = new Gate<number>();
+    const fill = (tools: FillTools) => {
+      tools.dontKeep("it sets a cookie");
+      fills++;
+      return gate.fill(tools);
+    };
+    const all = Array.from({ length: 3 }, () => Promise.resolve(cache.read("k", {}, fill)));
+    await turn();
+    gate.calls[0]!.resolve(0);
+    await turn();
+    assert.equal(fills, 3);
+    gate.calls[1]!.resolve(1);
+    gate.calls[2]!.resolve(2);
+    const outcomes = await Promise.all(all);
+    assert.deepEqual(outcomes.map(({ value }) => value).toSorted(), [0, 1, 2]);
+    assert.ok(outcomes.every(({ stored, reason }) => !stored && reason === "it sets a cookie"));
+    void cache.read("k", {}, fill);
+    void cache.read("k", {}, fill);
+    await turn();
+    assert.equal(fills, 5, "nobody waits for another's answer now");
+    for (const call of gate.calls) call.resolve(9);
+  });
+
+  test("takes over what the cached answers were read from that a fill uses", async () => {
+    const { cache } = cacheWith();
+    let fills = 0;
+    const outer = () => cache.get("inner", { tags: ["cities"] }, () => ++fills);
+    const read = () => cache.get("outer", {}, async () => [await outer()]);
+    assert.deepEqual(await read(), [1]);
+    await cache.get("inner", { tags: ["cities"] }, () => ++fills);
+    await cache.invalidate("outer");
+    assert.deepEqual(await read(), [1], "a hit within a fill");
+    await cache.invalidate("cities");
+    assert.deepEqual(await read(), [2]);
+    const unkept = await Promise.resolve(
+      cache.read("third", {}, () => cache.get("loose", {}, (tools) => (tools.dontKeep("x"), 1))),
+    );
+    assert.deepEqual([unkept.stored, unkept.reason], [false, "x"]);
+  });
+
+  test("asks whether an answer is admitted, with what was found out about it", async () => {
+    const { cache } = cacheWith();
+    const admit = ({ dependencies }: { dependencies: readonly string[] }) =>
+      dependencies.length === 0 ? "it was read from nothing that is followed" : undefined;
+    const outcome = await Promise.resolve(cache.read("k", {}, () => 1, { admit }));
+    assert.deepEqual([outcome.stored, outcome.reason], [false, "it was read from nothing that is followed"]);
+    assert.equal(cache.peek("k"), undefined);
+  });
+
+  test("keeps that there is none for a short time", async () => {
+    const { cache, clock } = cacheWith();
+    let fills = 0;
+    const none = () => (fills++, undefined);
+    for (let i = 0; i < 3; i++) assert.equal(await cache.get("k", { negativeTtl: "5s" }, none), undefined);
+    assert.equal(fills, 1);
+    clock.advance(5_000);
+    await cache.get("k", { negativeTtl: "5s" }, none);
+    assert.equal(fills, 2);
+    await cache.get("n", { negativeTtl: "0s" }, none);
+    await cache.get("n", { negativeTtl: "0s" }, none);
+    assert.equal(fills, 4);
+  });
+
+  test("breaks off a key whose fill keeps failing, tries again later, and at once when what it had read is written", async () => {
+    const ledger = createLocalLedger();
+    const { cache, clock } = cacheWith({ ledger });
+    let fills = 0;
+    const fail = (): never => {
+      fills++;
+      throw new Error(`failure ${fills}`);
+    };
+    for (let i = 0; i < 3; i++) await assert.rejects(cache.get("k", {}, fail));
+    await assert.rejects(cache.get("k", {}, fail), /failure 3/);
+    assert.equal(fills, 3);
+    clock.advance(500);
+    await assert.rejects(cache.get("k", {}, fail), /failure 4/);
+    await assert.rejects(cache.get("k", {}, fail), /failure 4/);
+    await cache.invalidate("k");
+    await assert.rejects(cache.get("k", {}, fail), /failure 5/);
+    assert.equal(await cache.get("k", {}, () => "well"), "well");
+  });
+
+  test("returns a value of 50 MB and keeps nothing of it", async () => {
+    const { cache } = cacheWith();
+    const outcome = await read(cache, "k", {}, () => new Uint8Array(50_000_000));
+    assert.equal(outcome.value.length, 50_000_000);
+    assert.equal(outcome.stored, false);
+    assert.match(outcome.reason!, /larger/);
+    assert.equal(cache.stats().memory!.entries, 0);
+    const text = await read(cache, "t", {}, () => ["x".repeat(50_000_000)]);
+    assert.equal(text.stored, false);
+  });
+
+  test("freezes what several callers share, and does not keep what could not be stored as it is", async () => {
+    const { cache } = cacheWith();
+    const value = await cache.get("k", {}, () => ({ list: [{ id: 1 }] }));
+    assert.throws(() => value.list.push({ id: 2 }), TypeError);
+    assert.throws(() => (value.list[0]!.id = 2), TypeError);
+    class Money {
+      readonly cents = 5;
+    }
+    const outcome = await read(cache, "m", {}, () => ({ price: new Money() }));
+    assert.equal(outcome.stored, false);
+    assert.match(outcome.reason!, /instance of Money/);
+  });
+
+  test("refreshes early, once at a time, behind the hits", async () => {
+    let random = 0.5;
+    const clock = createManualClock();
+    const cache = createCache({ clock, random: () => random });
+    const gate = new Gate<string>();
+    const policy = { ttl: "10s" } as const;
+    const first = cache.get("k", policy, gate.fill);
+    await turn();
+    clock.advance(1_000); // the fill takes a second
+    gate.calls[0]!.resolve("one");
+    await first;
+    clock.advance(9_000);
+    random = 0.01; // drawn: 0.01 s ahead
+    assert.equal(cache.peek("k")?.value, "one");
+    assert.equal(await cache.get("k", policy, gate.fill), "one");
+    assert.equal(gate.calls.length, 1);
+    random = 0.9; // drawn: 2.3 s ahead
+    for (let i = 0; i < 5; i++) assert.equal(await cache.get("k", policy, gate.fill), "one");
+    await turn();
+    assert.equal(gate.calls.length, 2);
+    gate.calls[1]!.resolve("two");
+    await turn();
+    assert.equal(cache.peek("k")?.value, "two");
+    assert.equal(cache.stats().refreshes, 1);
+    await cache.close();
+  });
+
+  test("goes around itself when it is closed, and leaves nothing behind", async () => {
+    const { cache, clock } = cacheWith();
+    const gate = new Gate<string>();
+    const waiting = cache.get("k", {}, gate.fill);
+    await turn();
+    const closing = cache.close();
+    gate.calls[0]!.resolve("v");
+    assert.equal(await waiting, "v");
+    await closing;
+    const outcome = await read(cache, "k", {}, () => "w");
+    assert.deepEqual([outcome.value, outcome.state, outcome.stored], ["w", "bypass", false]);
+    assert.equal(clock.pendingTimers, 0);
+  });
+
+  test("refuses options and policies that are wrong", async () => {
+    assert.throws(() => createCache({ memmory: false } as never), { code: "MILLRACE_OPTION_UNKNOWN" });
+    assert.throws(() => createCache({ policy: { ttl: "5" as never } }), { code: "MILLRACE_DURATION_INVALID" });
+    const { cache } = cacheWith();
+    await assert.rejects(
+      cache.get("k", { tll: "5s" } as never, () => 1),
+      { code: "MILLRACE_OPTION_UNKNOWN" },
+    );
+    await assert.rejects(
+      cache.get("", {}, () => 1),
+      { code: "MILLRACE_CACHE_NAME_INVALID" },
+    );
+  });
+});

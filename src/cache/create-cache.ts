@@ -1,0 +1,643 @@
+// The cache around its tiers: what happens to a request for a key. docs/cache.md explains it.
+//
+// | what stands in memory                         | what happens                                                                  |
+// | --------------------------------------------- | ----------------------------------------------------------------------------- |
+// | fresh, and the ledger allows it               | served at once; now and then made anew behind it, the more likely the nearer  |
+// |                                               | its end (XFetch)                                                              |
+// | past its ttl, within `stale`                  | a flight; served stale after `softTimeout`, or when the flight fails          |
+// | written to since, `staleAfterWrite`           | the same                                                                      |
+// | written to since; of another generation; past | a flight; its failure is the caller's                                         |
+// | `stale`; nothing                              |                                                                               |
+// | the ledger cannot judge (feed silent)         | a flight that does not ask the store; its answer is not kept                  |
+//
+// A flight (flight.ts): ask the store → fresh there: land. A lease: fill. Busy: ask again soon. No store, or it is down: fill.
+// It is one per key. Who comes while it runs joins it, unless the ledger says that its answer could miss what the caller must see;
+// who joined after the fill began to read gets its answer only if the ledger still stands by it at the end, else that of the next.
+
+import { type Clock, coreErrors, formatDuration, resolveOptions } from "../core/index.ts";
+import type { Cache, CachePolicy, CacheStats, Codec, Fill, Outcome, ReadOptions, Why } from "./cache.ts";
+import { cacheFillChannel, cacheInvalidationChannel, cacheRefusalChannel } from "./channels.ts";
+import { hashDependencies, joinDependencies } from "./dependency-hash.ts";
+import { Entry, bytesOfEntry, filledOf, hitOf, staleOf } from "./entry.ts";
+import { cacheErrors } from "./errors.ts";
+import { FillBreaker } from "./fill-breaker.ts";
+import { type FillRun, runFill } from "./fill-run.ts";
+import { Flight, type Landing, type Origin, type Waiter } from "./flight.ts";
+import type { Demand, Ledger, Refusal } from "./ledger.ts";
+import { createLocalLedger } from "./local-ledger.ts";
+import { type MemoryTier, createMemoryTier } from "./memory.ts";
+import { nameToInvalidate, namesOfKey } from "./names.ts";
+import { type CacheOptions, cacheChecks, cacheDefaults } from "./options.ts";
+import { Policies, type Policy } from "./policy.ts";
+import { refusalSentence } from "./refusals.ts";
+import { UnkeptKeys } from "./unkept.ts";
+import { settleValue } from "./value.ts";
+
+/** Names that an entry may depend on; with more it is not kept: judging it would cost more than it saves. */
+export const mostDependencies = 1_024;
+
+/** How far a ttl is spread, so that what was filled together does not expire together. */
+const ttlJitter = 0.05;
+
+/** An early refresh never begins before this share of the ttl: a fill that takes as long as its ttl would never stop running. */
+const earliestRefresh = 0.5;
+
+/** exp(-16) is one in nine million: before that many compute times from the end, XFetch need not draw. */
+const refreshHorizon = 16;
+
+/** The wait of a late joiner may begin anew this often; then it takes what it gets, for there is a write in every fill. */
+const mostFlights = 3;
+
+const noDependencies = new Uint32Array(0);
+
+/**
+ * Creates a cache. Without options: 64 MiB of memory, and invalidation within the process.
+ * @throws MILLRACE_OPTION_UNKNOWN, MILLRACE_OPTION_INVALID, MILLRACE_CACHE_LEDGER_MISSING
+ */
+export function createCache(options: CacheOptions = {}): Cache {
+  return new TieredCache(options);
+}
+
+/** An answer with where it comes from. */
+interface Found<Value> {
+  readonly outcome: Outcome<Value>;
+  /** Undefined: it may not be kept by a fill that uses it. */
+  readonly origin: Origin | undefined;
+}
+
+/** What a caller asks for, through all of its waiting. */
+interface Ask {
+  readonly key: string;
+  readonly given: CachePolicy;
+  readonly policy: Policy;
+  readonly fill: Fill<unknown>;
+  readonly codec: Codec<unknown> | undefined;
+  readonly demand: Demand | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly admit: ReadOptions<unknown>["admit"];
+  /** What stood in memory. */
+  readonly stood: Entry | undefined;
+  readonly refusal: Refusal | "expired" | undefined;
+  /** How many flights it has waited for. */
+  readonly flights: number;
+}
+
+class TieredCache implements Cache {
+  readonly ledger: Ledger;
+  readonly #name: string;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #earlyRefresh: number;
+  readonly #maxValueBytes: number;
+  readonly #memory: MemoryTier<Entry> | undefined;
+  readonly #policies: Policies;
+  readonly #flights = new Map<string, Flight>();
+  /** All of them, those that nobody can join included: close() waits for them. */
+  readonly #flying = new Set<Flight>();
+  readonly #breaker: FillBreaker;
+  readonly #unkept: UnkeptKeys;
+  readonly #refusals: Partial<Record<Refusal | "expired", number>> = {};
+  readonly #counts = {
+    hits: 0,
+    storeHits: 0,
+    staleHits: 0,
+    misses: 0,
+    joined: 0,
+    bypasses: 0,
+    fills: 0,
+    fillErrors: 0,
+    refreshes: 0,
+    checked: 0,
+    mismatches: 0,
+  };
+  #closed: Promise<void> | undefined;
+
+  constructor(given: CacheOptions) {
+    const options = resolveOptions<CacheOptions, typeof cacheChecks>("createCache", given, cacheDefaults, cacheChecks);
+    if (options.store && !options.ledger) {
+      throw cacheErrors.create("MILLRACE_CACHE_LEDGER_MISSING", { cache: options.name, store: options.store.name });
+    }
+    this.#name = options.name;
+    this.#clock = options.clock;
+    this.#random = options.random;
+    this.#earlyRefresh = options.earlyRefresh;
+    this.#maxValueBytes = options.maxValueBytes;
+    this.#policies = new Policies(options.policy);
+    this.ledger = options.ledger ?? createLocalLedger();
+    this.#memory =
+      options.memory === false
+        ? undefined
+        : createMemoryTier<Entry>({ ...options.memory, name: options.name, sizeOf: bytesOfEntry });
+    this.#breaker = new FillBreaker(this.#clock, this.ledger);
+    this.#unkept = new UnkeptKeys(this.#clock);
+  }
+
+  get<Value>(key: string, policy: CachePolicy, fill: Fill<Value>): Promise<Value> {
+    const outcome = this.read(key, policy, fill);
+    return outcome instanceof Promise ? outcome.then(({ value }) => value) : Promise.resolve(outcome.value);
+  }
+
+  read<Value>(
+    key: string,
+    policy: CachePolicy,
+    fill: Fill<Value>,
+    options?: ReadOptions<Value>,
+  ): Outcome<Value> | Promise<Outcome<Value>> {
+    const entry = this.#standing(key, options?.codec?.id ?? 0);
+    let refusal: Refusal | "expired" | undefined;
+    if (entry !== undefined) {
+      const nowMs = this.#clock.monotonic();
+      refusal = this.#refusalOf(entry, nowMs, options?.demand);
+      if (refusal === undefined) {
+        this.#counts.hits++;
+        if (nowMs >= entry.refreshFromMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
+        this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
+        return hitOf(entry, nowMs, "memory");
+      }
+    }
+    return this.#search(key, policy, fill, options, entry, refusal);
+  }
+
+  peek<Value>(key: string, demand?: Demand): Outcome<Value> | undefined {
+    const entry = this.#closed ? undefined : this.#memory?.get(key);
+    if (entry === undefined || entry.namespace !== this.ledger.namespace) return undefined;
+    const nowMs = this.#clock.monotonic();
+    if (this.#refusalOf(entry, nowMs, demand) !== undefined) return undefined;
+    this.#counts.hits++;
+    this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
+    return hitOf(entry, nowMs, "memory");
+  }
+
+  async invalidate(...names: readonly string[]): Promise<void> {
+    const written = names.map((name) => nameToInvalidate(this.#name, name));
+    if (written.length === 0) return;
+    await this.ledger.invalidate(written);
+    if (cacheInvalidationChannel.hasSubscribers) cacheInvalidationChannel.publish({ cache: this.#name, names: written });
+  }
+
+  // oxlint-disable-next-line typescript/require-await -- the store is asked here as well, once there is one
+  async why(key: string): Promise<Why> {
+    const entry = this.#memory?.get(key);
+    const nowMs = this.#clock.monotonic();
+    const refusal = entry && this.#refusalOf(entry, nowMs, undefined);
+    return {
+      key,
+      tiers: entry ? ["memory"] : [],
+      dependencies: entry?.names ?? [],
+      generation: entry?.stamp.generation,
+      upTo: entry?.stamp.upTo,
+      bytes: entry && bytesOfEntry(entry),
+      ageMs: entry && nowMs - entry.madeAtMs,
+      remainingMs: entry && entry.freshUntilMs - nowMs,
+      verdict: entry && refusal === undefined ? "hit" : "miss",
+      reason: refusal ? refusalSentence[refusal] : this.#unkept.reason(key),
+    };
+  }
+
+  stats(): CacheStats {
+    return { memory: this.#memory?.stats(), ...this.#counts, refusals: { ...this.#refusals }, store: undefined };
+  }
+
+  close(): Promise<void> {
+    return (this.#closed ??= this.#end());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #end(): Promise<void> {
+    for (const flight of [...this.#flying]) {
+      if (flight.waiters.size === 0) this.#abandon(flight);
+      else flight.inBackground = false; // ends with its last caller
+    }
+    await Promise.all([...this.#flying].map(({ ended }) => ended));
+  }
+
+  /** What memory holds under `key`, if it is of this namespace and kind. */
+  #standing(key: string, codecId: number): Entry | undefined {
+    if (this.#closed !== undefined) return undefined;
+    const entry = this.#memory?.get(key);
+    return entry !== undefined && entry.namespace === this.ledger.namespace && entry.codecId === codecId ? entry : undefined;
+  }
+
+  #refusalOf(entry: Entry, nowMs: number, demand: Demand | undefined): Refusal | "expired" | undefined {
+    if (nowMs >= entry.freshUntilMs) return "expired";
+    return this.ledger.judge(entry.stamp, entry.order, entry.dependencies, demand);
+  }
+
+  #refuse(key: string, refusal: Refusal | "expired", tier: "memory" | "store"): void {
+    this.#refusals[refusal] = (this.#refusals[refusal] ?? 0) + 1;
+    if (cacheRefusalChannel.hasSubscribers) cacheRefusalChannel.publish({ cache: this.#name, key, tier, refusal });
+  }
+
+  /** The answer of an entry that may not be served as fresh, if it may be served for want of a better one. */
+  #stale<Value>(entry: Entry, ask: Ask, reason: string | undefined): Outcome<Value> | undefined {
+    const nowMs = this.#clock.monotonic();
+    if (nowMs >= entry.staleUntilMs) return undefined;
+    // Judged again: what was only past its ttl may have been written to while its caller waited.
+    const refusal = this.ledger.judge(entry.stamp, entry.order, entry.dependencies, ask.demand);
+    if (refusal !== undefined && !(refusal === "written" && ask.policy.staleAfterWrite)) return undefined;
+    return staleOf<Value>(entry, nowMs, refusal ?? "expired", reason);
+  }
+
+  #search<Value>(
+    key: string,
+    given: CachePolicy,
+    fill: Fill<Value>,
+    options: ReadOptions<Value> | undefined,
+    stood: Entry | undefined,
+    refusal: Refusal | "expired" | undefined,
+  ): Promise<Outcome<Value>> {
+    try {
+      if (typeof key !== "string" || key === "") {
+        throw cacheErrors.create("MILLRACE_CACHE_NAME_INVALID", { cache: this.#name, name: key, problem: "is no key" });
+      }
+      const codecId = options?.codec?.id;
+      if (codecId !== undefined && !(Number.isInteger(codecId) && codecId >= 16 && codecId <= 255)) {
+        throw coreErrors.create("MILLRACE_OPTION_INVALID", {
+          subject: "a codec",
+          option: "id",
+          value: String(codecId),
+          expected: "a whole number from 16 to 255",
+        });
+      }
+      options?.signal?.throwIfAborted();
+      if (refusal !== undefined) this.#refuse(key, refusal, "memory");
+      const found = this.#take<Value>({
+        key,
+        given,
+        policy: this.#policies.resolve(given),
+        fill,
+        codec: options?.codec,
+        demand: options?.demand,
+        signal: options?.signal,
+        admit: options?.admit,
+        stood,
+        refusal,
+        flights: 0,
+      });
+      // Here, and not where it was found: this runs in the context of the caller, which may be a fill itself.
+      return found.then(({ outcome, origin }) => {
+        this.ledger.inherit(origin?.stamp, origin?.dependencies ?? noDependencies, outcome.reason);
+        return outcome;
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Joins a flight, or begins one. */
+  #take<Value>(ask: Ask): Promise<Found<Value>> {
+    const { key } = ask;
+    if (this.#closed || this.#unkept.fillsAlone(key)) return this.#wait<Value>(this.#begin(ask, { alone: true }), ask, "first");
+    const flight = this.#flights.get(key);
+    if (flight && flight.namespace === this.ledger.namespace && flight.codecId === (ask.codec?.id ?? 0)) {
+      if (flight.order === undefined) return this.#wait<Value>(flight, ask, "early");
+      if (this.ledger.mayJoin(flight.order)) return this.#wait<Value>(flight, ask, "late");
+    }
+    const broken = this.#breaker.broken(key);
+    if (broken) {
+      const stale = ask.stood && this.#stale<Value>(ask.stood, ask, `its fill keeps failing: ${messageOf(broken.error)}`);
+      if (!stale) return Promise.reject(broken.error);
+      this.#counts.staleHits++;
+      return Promise.resolve({ outcome: stale, origin: ask.stood });
+    }
+    return this.#wait<Value>(this.#begin(ask, { alone: flight !== undefined && flight.order !== undefined }), ask, "first");
+  }
+
+  /** For a caller that could not have what its flight has brought: another may have landed since. */
+  #takeAgain<Value>(ask: Ask): Found<Value> | Promise<Found<Value>> {
+    const entry = this.#standing(ask.key, ask.codec?.id ?? 0);
+    const nowMs = this.#clock.monotonic();
+    if (entry === undefined || this.#refusalOf(entry, nowMs, ask.demand) !== undefined) return this.#take<Value>(ask);
+    this.#counts.hits++;
+    return { outcome: hitOf<Value>(entry, nowMs, "memory", ask.refusal), origin: entry };
+  }
+
+  #begin(ask: Omit<Ask, "given">, how: { readonly alone?: boolean; readonly previous?: Entry } = {}): Flight {
+    const flight = new Flight({
+      key: ask.key,
+      namespace: this.ledger.namespace,
+      policy: ask.policy,
+      codec: ask.codec,
+      fill: ask.fill,
+      admit: ask.admit,
+      clock: this.#clock,
+      previous: how.previous,
+      alone: how.alone ?? false,
+      silence: this.#silence(),
+    });
+    flight.deadline.onAbort((reason) => this.#over(flight, () => flight.fail(this.#reasonOf(flight, reason))));
+    // One that serves its caller alone is still the newest, and who comes before it reads may share it, unless answers of this key
+    // are for one only.
+    if (!this.#closed && !this.#unkept.fillsAlone(ask.key)) this.#flights.set(ask.key, flight);
+    this.#flying.add(flight);
+    this.#fly(flight).catch((error: unknown) => this.#over(flight, () => flight.fail(error)));
+    return flight;
+  }
+
+  /** Why the ledger would refuse whatever it is asked about. */
+  #silence(): Refusal | undefined {
+    const stamp = { generation: this.ledger.generation, upTo: Number.MAX_SAFE_INTEGER };
+    const refusal = this.ledger.judge(stamp, Infinity, noDependencies);
+    return refusal === "feed-silent" || refusal === "feed-starting" ? refusal : undefined;
+  }
+
+  #reasonOf(flight: Flight, reason: unknown): unknown {
+    if (cacheErrors.is(reason)) return reason;
+    const timeout = formatDuration(flight.policy.hardTimeoutMs);
+    const error = cacheErrors.create("MILLRACE_CACHE_FILL_TIMEOUT", { cache: this.#name, key: flight.key, timeout });
+    this.#breaker.failed(flight.key, error, undefined, flight.order ?? Infinity, noDependencies);
+    this.#counts.fillErrors++;
+    this.#report(flight, flight.policy.hardTimeoutMs, false, undefined, error);
+    return error;
+  }
+
+  #abandon(flight: Flight): void {
+    flight.deadline.abort(cacheErrors.create("MILLRACE_CACHE_FILL_ABANDONED", { cache: this.#name, key: flight.key }));
+  }
+
+  /** Takes the flight off the map before its callers hear of it: one that asks again begins the next. */
+  #over(flight: Flight, land: () => void): void {
+    if (this.#flights.get(flight.key) === flight) this.#flights.delete(flight.key);
+    this.#flying.delete(flight);
+    land();
+  }
+
+  #wait<Value>(flight: Flight, ask: Ask, joined: "first" | "early" | "late"): Promise<Found<Value>> {
+    const { promise, resolve, reject } = Promise.withResolvers<Found<Value>>();
+    const { policy, signal } = ask;
+    let fallback = ask.stood;
+    let softTimer: Disposable | undefined;
+    const done = (): void => {
+      softTimer?.[Symbol.dispose]();
+      signal?.removeEventListener("abort", onAbort);
+    };
+    const serveStale = (reason: string | undefined): boolean => {
+      const stale = fallback && this.#stale<Value>(fallback, ask, reason);
+      if (stale === undefined) return false;
+      this.#counts.staleHits++;
+      done();
+      resolve({ outcome: stale, origin: fallback });
+      return true;
+    };
+    const onSoftTimeout = (): void => {
+      if (!serveStale(undefined)) return; // written to in the meantime: only a new answer will do
+      flight.inBackground = true;
+      flight.leave(waiter);
+    };
+    const arm = (): void => {
+      if (softTimer === undefined && fallback && this.#stale(fallback, ask, undefined)) {
+        if (policy.softTimeoutMs === 0) onSoftTimeout();
+        else softTimer = this.#clock.timer(policy.softTimeoutMs, onSoftTimeout);
+      }
+    };
+    const onAbort = (): void => {
+      done();
+      if (flight.leave(waiter)) this.#abandon(flight);
+      reject(signal!.reason);
+    };
+    const again = (): void => {
+      done();
+      resolve(this.#takeAgain<Value>({ ...ask, flights: ask.flights + 1 }));
+    };
+    const waiter: Waiter = {
+      demand: ask.demand,
+      land: (landing) => {
+        if (!this.#suits(landing, ask, joined)) return again();
+        done();
+        const outcome = this.#outcomeOf<Value>(landing, flight, ask, joined);
+        resolve({ outcome, origin: landing.kind === "found" ? landing.entry : landing.origin });
+      },
+      fail: (error) => {
+        if (serveStale(messageOf(error))) return;
+        done();
+        reject(error);
+      },
+      offer: (entry) => {
+        fallback ??= entry;
+        arm();
+      },
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    flight.add(waiter);
+    arm();
+    return promise;
+  }
+
+  /** Whether what a flight has brought is an answer for this caller. */
+  #suits(landing: Landing, ask: Ask, joined: "first" | "early" | "late"): boolean {
+    if (joined === "first" || landing.kind === "found") return true;
+    if (!landing.shareable) return false;
+    if (joined === "early" || ask.flights >= mostFlights) return true;
+    const { origin } = landing;
+    return origin !== undefined && this.ledger.judge(origin.stamp, origin.order, origin.dependencies, ask.demand) === undefined;
+  }
+
+  #outcomeOf<Value>(landing: Landing, flight: Flight, ask: Ask, joined: "first" | "early" | "late"): Outcome<Value> {
+    const nowMs = this.#clock.monotonic();
+    if (landing.kind === "found") {
+      this.#counts.storeHits++;
+      return hitOf<Value>(landing.entry, nowMs, "store", ask.refusal);
+    }
+    const bypass = flight.silence !== undefined || this.#closed !== undefined;
+    const state = bypass ? "bypass" : joined === "first" ? "miss" : "joined";
+    this.#counts[bypass ? "bypasses" : joined === "first" ? "misses" : "joined"]++;
+    const { entry, reason, value } = landing;
+    return filledOf(
+      value as Value,
+      state,
+      ask.refusal ?? flight.silence,
+      reason,
+      entry ? nowMs - entry.madeAtMs : 0,
+      entry && reason === undefined ? entry.freshUntilMs - nowMs : 0,
+    );
+  }
+
+  /** Decides as XFetch does: the more likely the nearer the end, and the longer the fill takes. */
+  #refreshEarly<Value>(
+    key: string,
+    given: CachePolicy,
+    fill: Fill<Value>,
+    options: ReadOptions<Value> | undefined,
+    entry: Entry,
+    nowMs: number,
+  ): void {
+    if (this.#flights.has(key)) return;
+    const aheadMs = -entry.computeMs * this.#earlyRefresh * Math.log(1 - this.#random());
+    if (nowMs + aheadMs < entry.freshUntilMs || this.#breaker.broken(key)) return;
+    this.#counts.refreshes++;
+    this.#begin(
+      {
+        key,
+        policy: this.#policies.resolve(given),
+        fill,
+        codec: options?.codec,
+        demand: undefined,
+        signal: undefined,
+        admit: options?.admit,
+        stood: entry,
+        refusal: undefined,
+        flights: 0,
+      },
+      { previous: entry },
+    );
+  }
+
+  async #fly(flight: Flight): Promise<void> {
+    await Promise.resolve(); // who asks in this turn takes part before it begins to read
+    if (flight.isOver) return;
+    await this.#fillFor(flight);
+  }
+
+  async #fillFor(flight: Flight): Promise<void> {
+    const { key, deadline } = flight;
+    this.#counts.fills++;
+    const run = await runFill(flight.fill, {
+      ledger: this.ledger,
+      clock: this.#clock,
+      deadline,
+      onBegun: (order) => (flight.order = order),
+    });
+    if (flight.isOver) return; // its time was over or everybody gone: what it came back with may be half of the truth
+    if (run.failure) {
+      const { error } = run.failure;
+      this.#counts.fillErrors++;
+      const dependencies = joinDependencies(hashDependencies(this.#namesOf(flight, run)), run.findings.inherited);
+      const isTooMuch = dependencies.length > 2 * mostDependencies; // then time alone decides
+      this.#breaker.failed(key, error, run.findings.stamp, run.order, isTooMuch ? noDependencies : dependencies);
+      this.#report(flight, run.computeMs, false, undefined, error);
+      this.#over(flight, () => flight.fail(error));
+      return;
+    }
+    this.#breaker.succeeded(key);
+    const made = this.#make(flight, run);
+    const reason = this.#keep(flight, made);
+    this.#report(flight, run.computeMs, reason === undefined, reason, undefined);
+    const landing: Landing = {
+      kind: "filled",
+      value: run.value,
+      entry: made.entry,
+      origin: made.origin,
+      reason,
+      shareable: made.shareable,
+    };
+    this.#over(flight, () => flight.land(landing));
+  }
+
+  #report(flight: Flight, durationMs: number, kept: boolean, reason: string | undefined, error: unknown): void {
+    if (!cacheFillChannel.hasSubscribers) return;
+    const purpose = flight.previous ? "refresh" : "miss";
+    cacheFillChannel.publish({ cache: this.#name, key: flight.key, durationMs, purpose, kept, reason, error });
+  }
+
+  #namesOf(flight: Flight, run: FillRun): string[] {
+    return [...new Set([...namesOfKey(flight.key), ...flight.policy.names, ...run.names, ...run.findings.dependencies])];
+  }
+
+  /** The entry of what a fill has brought, or why there is none. */
+  #make(flight: Flight, run: FillRun): Made {
+    const { policy, codec } = flight;
+    const { findings, value, order } = run;
+    const { stamp } = findings;
+    if (run.dontKeep !== undefined || stamp === undefined) {
+      const reason = run.dontKeep ?? findings.reason ?? "the ledger could not follow the fill";
+      const shareable = run.dontKeep === undefined && (findings.shareable ?? false);
+      return { entry: undefined, origin: undefined, reason, shareable };
+    }
+    const names = this.#namesOf(flight, run);
+    const dependencies = joinDependencies(hashDependencies(names), findings.inherited);
+    const origin = { stamp, order, dependencies };
+    const unkept = (reason: string): Made => ({ entry: undefined, origin, reason, shareable: true });
+    if (findings.timeDependent && !policy.choseTtl && run.keepForMs === undefined) {
+      const reason = "the answer depends on the clock, and no `ttl` says for how long it holds";
+      return { entry: undefined, origin: undefined, reason, shareable: true };
+    }
+    if (dependencies.length > 2 * mostDependencies) {
+      const reason = `it depends on ${dependencies.length / 2} names, more than ${mostDependencies}`;
+      return { entry: undefined, origin: undefined, reason, shareable: true };
+    }
+    const unwanted = flight.admit?.(findings);
+    if (unwanted !== undefined) return unkept(unwanted);
+    const isNegative = value === undefined || value === null;
+    const ttlMs = run.keepForMs ?? (isNegative ? policy.negativeTtlMs : policy.ttlMs);
+    if (ttlMs === 0) return unkept(isNegative ? "there is none, and `negativeTtl` is 0" : "it is to be kept for no time");
+    let valueBytes = 0;
+    if (!isNegative && codec) {
+      try {
+        valueBytes = codec.sizeOf ? codec.sizeOf(value) : codec.encode(value).byteLength;
+      } catch (error) {
+        return unkept(`its codec could not encode it: ${messageOf(error)}`);
+      }
+    } else if (!isNegative) {
+      const facts = settleValue(value, this.#maxValueBytes);
+      if (facts.problem !== undefined) return unkept(`the value ${facts.problem}; give it a codec`);
+      valueBytes = facts.bytes;
+    }
+    if (!(valueBytes <= this.#maxValueBytes)) return unkept(`the value is larger than ${this.#maxValueBytes} bytes`);
+    const nowMs = this.#clock.monotonic();
+    const jitteredMs = ttlMs * (1 + ttlJitter * (2 * this.#random() - 1));
+    // What depends on the clock, and that there is none, holds for its time and no longer, unless the policy says otherwise.
+    const staleMs = isNegative || (findings.timeDependent && !policy.choseStale) ? 0 : policy.staleMs;
+    const entry = new Entry({
+      value,
+      codecId: flight.codecId,
+      namespace: flight.namespace,
+      stamp,
+      order,
+      dependencies,
+      names,
+      madeAtMs: nowMs,
+      freshUntilMs: nowMs + jitteredMs,
+      staleUntilMs: nowMs + jitteredMs + staleMs,
+      refreshFromMs: this.#refreshFrom(nowMs, jitteredMs, run.computeMs),
+      computeMs: run.computeMs,
+      valueBytes,
+      timeDependent: findings.timeDependent,
+    });
+    return { entry, origin, reason: undefined, shareable: true };
+  }
+
+  #refreshFrom(nowMs: number, ttlMs: number, computeMs: number): number {
+    if (this.#earlyRefresh === 0) return Infinity;
+    return nowMs + Math.max(ttlMs * earliestRefresh, ttlMs - computeMs * this.#earlyRefresh * refreshHorizon);
+  }
+
+  /** Keeps it where it may be kept; says why it is not. */
+  #keep(flight: Flight, made: Made): string | undefined {
+    const { key } = flight;
+    const { entry, shareable } = made;
+    if (entry === undefined) {
+      this.#unkept.add(key, made.reason!, shareable);
+      return made.reason;
+    }
+    const refusal = this.ledger.judge(entry.stamp, entry.order, entry.dependencies);
+    if (refusal !== undefined) return refusalSentence[refusal];
+    if (this.#closed) return "the cache is closed";
+    // An older flight that ends after a newer one must not undo it; both would be judged, but one of them sooner refused.
+    const there = this.#memory?.get(key);
+    const isOlder =
+      there !== undefined &&
+      there.namespace === entry.namespace &&
+      there.codecId === entry.codecId &&
+      there.stamp.generation === entry.stamp.generation &&
+      there.stamp.upTo > entry.stamp.upTo;
+    if (!isOlder && this.#memory?.set(key, entry) === false) {
+      this.#unkept.add(key, "the value is larger than the memory tier takes", true);
+      return this.#unkept.reason(key);
+    }
+    this.#unkept.kept(key);
+    return undefined;
+  }
+}
+
+interface Made {
+  readonly entry: Entry | undefined;
+  /** Undefined: nobody could judge it, or it holds only for now; a fill that uses it may not be kept. */
+  readonly origin: Origin | undefined;
+  readonly reason: string | undefined;
+  readonly shareable: boolean;
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
