@@ -15,4 +15,11 @@ export const freshnessErrors = defineErrors({
     retryable: true,
     message: (d: { source: string; problem: string }) => `The change feed by ${d.source} cannot run: ${d.problem}`,
   },
+  MILLRACE_FEED_NOT_SET_UP: {
+    when: "The change feed is created with setup: false, and what it needs in the database is missing.",
+    next: "Run `millrace freshness setup` with a role that may create it.",
+    retryable: true,
+    message: (d: { missing: string }) =>
+      `The change feed is not set up in this database: ${d.missing} Run \`millrace freshness setup\`.`,
+  },
 });

@@ -1,0 +1,55 @@
+// The elected process's part: it runs the source and speaks on the bus. Others take over when its advisory lock is gone.
+
+import type { Clock } from "../../core/index.ts";
+import { type FeedElectedMessage, feedElectedChannel } from "../channels.ts";
+import { enterGeneration } from "./generation.ts";
+import type { Session } from "./session.ts";
+import type { Batch, Source } from "./source.ts";
+import { encodeBatch } from "./wire.ts";
+
+export interface ElectedParts {
+  readonly feed: string;
+  readonly clock: Clock;
+  readonly source: Source;
+  connect(purpose: string): Promise<Session>;
+}
+
+/** Payloads sent in one statement: 800 kB of text. A batch of more is sent in several, and counts only with its last part. */
+const maxPayloadsPerStatement = 100;
+
+/** Runs the source until `signal` aborts, then resolves. Rejects with what went wrong. */
+export async function runElected(parts: ElectedParts, signal: AbortSignal, onRunning: () => void): Promise<void> {
+  const { feed, source } = parts;
+  const bus = await parts.connect("bus");
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  bus.lost.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) stop.abort();
+  try {
+    const continuity = await source.prepare(bus, stop.signal);
+    if (stop.signal.aborted) return;
+    const generation = await enterGeneration(bus, source.kind, continuity);
+    if (feedElectedChannel.hasSubscribers) {
+      const message = { feed, source: source.kind, generation: generation.number, reason: generation.reason };
+      feedElectedChannel.publish(message satisfies FeedElectedMessage);
+    }
+    onRunning();
+    let sequence = 0;
+    const publish = async (batch: Batch): Promise<void> => {
+      const payloads = encodeBatch(batch, generation.number, sequence++);
+      for (let from = 0; from < payloads.length; from += maxPayloadsPerStatement) {
+        await bus.query("select pg_notify($1, payload) from unnest($2::text[]) as payload", [
+          generation.channel,
+          payloads.slice(from, from + maxPayloadsPerStatement),
+        ]);
+      }
+    };
+    await source.run(publish, stop.signal);
+    if (!signal.aborted && bus.lost.aborted) throw bus.lost.reason;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    bus.lost.removeEventListener("abort", onAbort);
+    await bus.close();
+  }
+}

@@ -1,0 +1,81 @@
+// The options of createFeed, their checks, and every default in one literal with its reason.
+
+import {
+  type Clock,
+  type Duration,
+  type OptionChecks,
+  boolean,
+  duration,
+  given,
+  integer,
+  oneOf,
+  string,
+  systemClock,
+} from "../../core/index.ts";
+import type { CanonicalValue } from "./source.ts";
+
+export interface FeedOptions {
+  /** Names the primary directly: not a pooler in transaction mode, not a standby. */
+  readonly url: string;
+  /** "auto": logical decoding where the server and the role allow it, otherwise triggers. Default "auto". */
+  readonly source?: "auto" | "logical" | "triggers";
+  /** Make what is missing in the database. false: only check. Default true. */
+  readonly setup?: boolean;
+  /** How stale an answer may be: sources poll, and the elected process looks, several times as often. Default "1s". */
+  readonly bound?: Duration;
+  /** How long a connection, and a statement of the feed's own, may take. Default "5s". */
+  readonly timeout?: Duration;
+  /** Replication slot of the logical source; per server. Default: millrace_ and the database's number. */
+  readonly slot?: string;
+  /** Publication of the logical source; per database. Default "millrace". */
+  readonly publication?: string;
+  /** Make a slot even where max_slot_wal_keep_size is unbounded. Default false. */
+  readonly allowUnboundedSlot?: boolean;
+  /** Whether tables may be given REPLICA IDENTITY FULL. Default true. */
+  readonly replicaIdentity?: boolean;
+  /** Dependencies of one commit beyond which only its tables are named. Default 2,000. */
+  readonly maxDependenciesPerCommit?: number;
+  /** How values are written in dependencies: the same function on both sides. */
+  readonly canonicalValue: CanonicalValue;
+  /** Named in channel messages. Default "feed". */
+  readonly name?: string;
+  readonly clock?: Clock;
+}
+
+export const feedDefaults = {
+  source: "auto",
+  setup: true,
+  bound: "1s",
+  timeout: "5s", // a mark or a look-up takes milliseconds; a server that is silent for longer is treated as gone
+  publication: "millrace",
+  allowUnboundedSlot: false, // a forgotten slot fills the disk of a server without that bound
+  replicaIdentity: true, // without old values every UPDATE would count for the whole table
+  maxDependenciesPerCommit: 2_000, // 16 kB, three notifications; a larger commit has touched most answers of its tables anyhow
+  name: "feed",
+  clock: systemClock,
+} as const satisfies Partial<FeedOptions>;
+
+const identifier = {
+  expected: "a name of lower-case letters, digits and underscores, at most 63",
+  read: (value: string) => (typeof value === "string" && /^[a-z_][a-z0-9_]{0,62}$/.test(value) ? value : undefined),
+};
+
+export const feedChecks = {
+  url: {
+    expected: "a URL that begins with postgresql:// or postgres://",
+    secret: true,
+    read: (value: string) => (typeof value === "string" && /^postgres(?:ql)?:\/\//i.test(value) ? value : undefined),
+  },
+  source: oneOf("auto", "logical", "triggers"),
+  setup: boolean,
+  bound: duration("100ms"),
+  timeout: duration("100ms"),
+  slot: identifier,
+  publication: identifier,
+  allowUnboundedSlot: boolean,
+  replicaIdentity: boolean,
+  maxDependenciesPerCommit: integer(1, 100_000),
+  canonicalValue: given<CanonicalValue>("a function"),
+  name: string,
+  clock: given<Clock>("a clock"),
+} satisfies OptionChecks<FeedOptions>;
