@@ -293,7 +293,7 @@ export function continuitySystem(protocol: Protocol): System<State> {
       former: undefined,
       successorPrev: undefined,
       nextHorizon: undefined,
-      listeners: Array<Listener>(protocol.processes).fill(listener),
+      listeners: Array.from({ length: protocol.processes }, () => listener),
       left: { takeovers: protocol.takeovers, losses: protocol.losses, cuts: protocol.cuts },
       dump: undefined,
       fill: undefined,

@@ -13,8 +13,8 @@ export interface Judgement {
 /** A system by its first state, what may happen next in each, and what could be served. States are plain data. */
 export interface System<State> {
   readonly initial: State;
-  steps(state: State): Iterable<readonly [what: string, next: State]>;
-  judge(state: State): Judgement;
+  readonly steps: (state: State) => Iterable<readonly [what: string, next: State]>;
+  readonly judge: (state: State) => Judgement;
 }
 
 export interface Verdict {

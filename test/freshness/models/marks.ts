@@ -245,7 +245,7 @@ export function marksSystem(protocol: Protocol): System<State> {
     initial: {
       ...noTransactions(protocol.writers),
       log: [],
-      marks: Array<Mark>(protocol.marks).fill({ state: "unsent", covers: 0, at: 0 }),
+      marks: Array.from({ length: protocol.marks }, (): Mark => ({ state: "unsent", covers: 0, at: 0 })),
       batches: [],
       polling: undefined,
       applied: [0, 0],
