@@ -180,6 +180,63 @@ suite("the versions of dependencies", () => {
     }
   });
 
+  test("of a process that begins later are complete again with another's dump", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(which, fc.integer({ min: 1, max: 3 })), { maxLength: 60 }),
+        fc.nat({ max: 60 }),
+        fc.nat({ max: 60 }),
+        async (writes, joinAfter, dumpAfter) => {
+          const before = createVersions(1, { slots: 1024 });
+          let later: Versions | undefined;
+          let dump: Promise<Uint8Array> | undefined;
+          let sequence = 100;
+          let dumpedAt = 0;
+          before.bumpAll(sequence);
+          let joinedAt = Infinity;
+          for (const [i, [dependency, by]] of writes.entries()) {
+            if (i === joinAfter) {
+              later = createVersions(1, { slots: 1024 });
+              later.bumpAll((joinedAt = sequence));
+            }
+            if (i === dumpAfter) dump = before.dump((dumpedAt = sequence));
+            sequence += by;
+            bump(before, dependency, sequence);
+            if (later) bump(later, dependency, sequence);
+          }
+          if (!later || !dump) return;
+          assert.equal(await later.merge(await dump), dumpedAt >= joinedAt);
+          for (let i = 0; i < alphabet.length; i++) {
+            assert.equal(
+              versionOf(later, i),
+              dumpedAt >= joinedAt ? versionOf(before, i) : Math.max(joinedAt, versionOf(before, i)),
+            );
+          }
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test("take nothing from a dump that is broken, of another size or of another kind", async () => {
+    const versions = createVersions(1, { slots: 1024 });
+    versions.bumpAll(50);
+    const good = await createVersions(1, { slots: 1024 }).dump(60);
+    assert.equal(await versions.merge(await createVersions(1, { slots: 2048 }).dump(60)), false);
+    assert.equal(await versions.merge(await createVersions(1, { slots: 1024, rows: 3 }).dump(60)), false);
+    for (const broken of [
+      new Uint8Array(0),
+      good.subarray(0, 40),
+      Buffer.from(good).fill(1, 0, 4),
+      Buffer.from(good).fill(7, 32),
+    ]) {
+      assert.equal(await versions.merge(broken), false);
+    }
+    assert.equal(versions.mayServe(1, 49, dependency(0)), false);
+    assert.equal(await versions.merge(good), true);
+    assert.equal(versions.mayServe(1, 49, dependency(0)), true);
+  });
+
   test("take only sizes that masks can reach", () => {
     for (const options of [{ slots: 1000 }, { slots: 1 }, { slots: 2 ** 27 }, { slots: Number.NaN }, { rows: 0 }, { rows: 9 }]) {
       assert.throws(() => createVersions(1, options), MillraceError);

@@ -1,6 +1,8 @@
 // Which write last touched a dependency, in a fixed amount of memory: a hashed sketch that may say "later" but never "earlier" than
 // the truth, so that a cached answer is thrown away too often and never served too long. docs/memory-tier.md explains it.
 
+import { promisify } from "node:util";
+import { zstdCompress, zstdDecompress } from "node:zlib";
 import { resolveOptions } from "../core/index.ts";
 import { type VersionsOptions, versionsChecks, versionsDefaults } from "./options.ts";
 
@@ -34,6 +36,16 @@ export interface Versions {
    */
   mayServe(generation: number, upTo: number, dependencies: Uint32Array): boolean;
   /**
+   * The sketch as bytes, for a process that begins later: complete up to `upTo`. Compressed on another thread.
+   */
+  dump(upTo: number): Promise<Uint8Array>;
+  /**
+   * Takes over what another process knew, so that answers from before this one began can be judged. Says whether it could: the dump
+   * must be of a sketch of the same size, whole, and complete up to where this one begins (the number of the last bumpAll()). Both must be
+   * of one generation, which is the caller's to know.
+   */
+  merge(dump: Uint8Array): Promise<boolean>;
+  /**
    * Forgets everything: the numbers of before mean nothing any more. An answer of the generation of before is refused from now on.
    */
   startGeneration(generation: number): void;
@@ -47,6 +59,13 @@ export function createVersions(generation: number, given: VersionsOptions = {}):
   const { slots, rows } = resolveOptions("createVersions", given, versionsDefaults, versionsChecks);
   return new VersionSketch(generation, slots, rows);
 }
+
+const compress = promisify(zstdCompress);
+const decompress = promisify<Uint8Array, object, Buffer>(zstdDecompress);
+
+/** Before the slots of a dump, little-endian: format (u32), rows (u32), slots per row (u32), 0 (u32), base (f64), complete up to (f64). */
+const dumpHeadBytes = 32;
+const dumpFormat = 0x4d56_0001;
 
 /**
  * A Count-Min sketch (Cormode and Muthukrishnan, 2005) with max for addition. Row `i` has a dependency at `low + i × high`
@@ -123,6 +142,48 @@ class VersionSketch implements Versions {
     this.newest = 0;
     this.#base = 0;
     this.#slots.fill(0);
+  }
+
+  async dump(upTo: number): Promise<Uint8Array> {
+    const head = Buffer.alloc(dumpHeadBytes);
+    for (const [i, value] of [dumpFormat, this.#slots.length / this.#perRow, this.#perRow].entries())
+      head.writeUInt32LE(value, i * 4);
+    head.writeDoubleLE(this.#base, 16);
+    head.writeDoubleLE(upTo, 24);
+    // A copy, because bumps go on meanwhile: bytes of two moments would still be right, but not complete up to one number.
+    const body = Buffer.from(Uint32Array.from(this.#slots).buffer);
+    return Buffer.concat([head, await compress(body)]);
+  }
+
+  async merge(dump: Uint8Array): Promise<boolean> {
+    if (dump.length < dumpHeadBytes) return false;
+    const head = Buffer.from(dump.buffer, dump.byteOffset, dumpHeadBytes);
+    const [format, rows, perRow] = [0, 4, 8].map((at) => head.readUInt32LE(at));
+    if (format !== dumpFormat || perRow !== this.#perRow || rows! * perRow !== this.#slots.length) return false;
+    const { generation } = this;
+    const bytes = await decompress(dump.subarray(dumpHeadBytes), { maxOutputLength: this.#slots.byteLength }).catch(
+      () => undefined,
+    );
+    if (bytes?.length !== this.#slots.byteLength || generation !== this.generation) return false;
+    return this.#take(new Uint32Array(new Uint8Array(bytes).buffer), head.readDoubleLE(16), head.readDoubleLE(24));
+  }
+
+  /** The later of both in every slot, counted from the earlier base. */
+  #take(others: Uint32Array, othersBase: number, upTo: number): boolean {
+    const ownBase = this.#base;
+    if (!(upTo >= ownBase && othersBase >= 0)) return false; // nobody knows what was written in between
+    if (othersBase >= ownBase) return true; // it knows nothing that is not known here
+    const newest = Math.max(this.newest, upTo);
+    if (newest - othersBase > slotLimit) return false;
+    const slots = this.#slots;
+    for (let slot = 0; slot < slots.length; slot++) {
+      const counted = slots[slot]!;
+      const own = counted === 0 ? 0 : counted + (ownBase - othersBase);
+      slots[slot] = Math.max(own, others[slot]!);
+    }
+    this.#base = othersBase;
+    this.newest = newest;
+    return true;
   }
 
   /**
