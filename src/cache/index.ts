@@ -9,6 +9,7 @@ export * from "./memory.ts";
 export * from "./options.ts";
 export * from "./store-breaker.ts";
 export type * from "./store.ts";
+export * from "./stores/memcached.ts";
 export * from "./stores/options.ts";
 export * from "./stores/redis.ts";
 export * from "./versions.ts";

@@ -40,6 +40,47 @@ export const redisStoreChecks = {
   clock: given<Clock>("a clock"),
 } as const satisfies OptionChecks<RedisStoreOptions>;
 
+export interface MemcachedStoreOptions {
+  /** One server: "127.0.0.1:11211", "memcached://host", "unix:///path/to/socket". */
+  readonly url?: string | undefined;
+  /** Several; the order does not matter, the spelling does: it decides which keys are where. */
+  readonly servers?: readonly string[] | undefined;
+  /** Default "millrace:". */
+  readonly prefix?: string;
+  /** How long any operation may take. Default "250ms"; with several servers, each of which has a breaker, "15ms". */
+  readonly timeout?: Duration;
+  /** Largest value that is taken, in bytes. Default: 1 MiB less 1 KiB. The server has a limit of its own (-I). */
+  readonly maxBytes?: number;
+  /** Connections to each server. Default 2. */
+  readonly connections?: number;
+  /** How long opening a connection may take. Default "2s". */
+  readonly connectTimeout?: Duration;
+  /** A connection that owes an answer and has sent nothing for this long is closed. Default "2s". */
+  readonly silenceTimeout?: Duration;
+  readonly clock?: Clock;
+}
+
+export const memcachedStoreDefaults = {
+  prefix: "millrace:",
+  timeout: "250ms", // a hundred times a healthy answer; who has the breaker never waits for it
+  maxBytes: 2 ** 20 - 1024, // memcached takes items of 1 MiB by default, with key, version and its own header
+  connections: 2, // requests are pipelined; the second keeps a large value from holding up all others
+  connectTimeout: "2s", // no handshake, and servers stand next to the service
+  silenceTimeout: "2s", // memcached never forks or compacts: silence is a stopped server or a cut cable
+} as const satisfies MemcachedStoreOptions;
+
+export const memcachedStoreChecks = {
+  url: string,
+  servers: given<readonly string[]>("a list of servers"),
+  prefix,
+  timeout: duration("1ms"),
+  maxBytes: integer(1, 128 * 2 ** 20 - 1024),
+  connections: integer(1, 64),
+  connectTimeout: duration("1ms"),
+  silenceTimeout: duration("1ms"),
+  clock: given<Clock>("a clock"),
+} as const satisfies OptionChecks<MemcachedStoreOptions>;
+
 export interface StoreBreakerOptions {
   /**
    * How long a caller waits for the store, once; for a value that is written, 1 ms more for every 10 KiB. Default "25ms".
