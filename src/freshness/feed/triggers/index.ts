@@ -1,0 +1,1 @@
+export { createTriggersSource } from "./triggers-source.ts";
