@@ -5,3 +5,7 @@ export type { Batch, CanonicalValue, Continuity, Followed, Source, SourceKind, S
 export * from "./channels.ts";
 export { createFeed } from "./feed/create-feed.ts";
 export type { FeedOptions } from "./feed/options.ts";
+export { canonicalParameter, canonicalValue, followableTypes } from "./dependencies/index.ts";
+export { createStatementPlans, loadCatalogue, namesOf } from "./dependencies/index.ts";
+export type { Catalogue, CatalogueSource, ReadDependency, ReadPlan } from "./dependencies/index.ts";
+export type { StatementPlan, StatementPlans, StatementResult, WritePlan } from "./dependencies/index.ts";
