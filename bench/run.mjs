@@ -9,6 +9,8 @@ const scenarios = {
   keyset: "pages 1 to 100,000 of 2 million rows: db.page, OFFSET, and the OR expansion",
   export: "a million rows as NDJSON over HTTP, against COPY, cursors, and FastAPI with asyncpg",
   encode: "20 KB of JSON: serializers and compressors",
+  groups: "what a group costs against p-limit and Promise.all, and what a million of them leave behind",
+  workers: "how late the event loop is while a worker pool is saturated",
   eviction: "the memory tier: hit ratios against lru-cache, what a hit costs, mistaken invalidations",
 };
 

@@ -211,6 +211,12 @@ const planted: readonly {
   },
   {
     rule: "package",
+    name: "a package in concurrency outside of the one file that is for it",
+    files: { "src/concurrency/index.ts": 'export * from "./a.ts";\n', "src/concurrency/a.ts": 'export * from "piscina";\n' },
+    where: "src/concurrency/a.ts:1",
+  },
+  {
+    rule: "package",
     name: "a package that package.json does not name",
     files: { "src/database/x.ts": 'import { a } from "@left/pad/deep";\nexport { a };\n' },
     where: "src/database/x.ts:1",

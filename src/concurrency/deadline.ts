@@ -12,42 +12,47 @@ export interface DeadlineOptions {
   /** Milliseconds from now until the work is aborted with MILLRACE_DEADLINE_EXCEEDED. Default: none. */
   readonly timeoutMs?: number | undefined;
   /** Aborts this work, with the same reason, when it aborts. */
-  readonly parent?: AbortSignal | undefined;
-  readonly clock?: Clock;
+  readonly parent?: AbortSignal | Deadline | undefined;
+  /** Default: that of a parent that is a deadline, else the machine's. */
+  readonly clock?: Clock | undefined;
 }
 
 type AbortListener = (reason: unknown) => void;
 
 /** The end of one piece of work. Dispose it when the work is done, or its timer keeps it until the deadline. */
 export class Deadline implements Disposable {
-  /** When the deadline falls on the clock's monotonic time; Infinity without one. */
+  /** When this deadline, or the parent's, falls on the clock's monotonic time; Infinity without one. */
   readonly expiresAtMs: number;
 
   readonly #clock: Clock;
   readonly #timeoutMs: number | undefined;
-  readonly #parent: AbortSignal | undefined;
   readonly #timer: Timer | undefined;
-  readonly #onParentAbort: (() => void) | undefined;
+  readonly #leaveParent: (() => void) | undefined;
   #listeners: Set<AbortListener> | undefined;
   #controller: AbortController | undefined;
   #aborted = false;
   #reason: unknown;
 
   constructor(options: DeadlineOptions = {}) {
-    this.#clock = options.clock ?? systemClock;
-    this.#timeoutMs = options.timeoutMs;
-    this.#parent = options.parent;
-    if (options.timeoutMs === undefined) {
-      this.expiresAtMs = Infinity;
-    } else {
-      this.expiresAtMs = this.#clock.monotonic() + options.timeoutMs;
-      this.#timer = this.#clock.timer(options.timeoutMs, () => this.#expire());
+    const { parent, timeoutMs } = options;
+    const above = parent instanceof Deadline ? parent : undefined;
+    this.#clock = options.clock ?? (above ? above.#clock : systemClock);
+    this.#timeoutMs = timeoutMs;
+    const expiresAtMs = timeoutMs === undefined ? Infinity : this.#clock.monotonic() + timeoutMs;
+    this.expiresAtMs = above && above.#clock === this.#clock ? Math.min(expiresAtMs, above.expiresAtMs) : expiresAtMs;
+    if (parent?.aborted) {
+      this.abort(parent.reason);
+      return;
     }
-    if (options.parent?.aborted) {
-      this.abort(options.parent.reason);
-    } else if (options.parent) {
-      this.#onParentAbort = () => this.abort(this.#parent!.reason);
-      options.parent.addEventListener("abort", this.#onParentAbort, { once: true });
+    // Also when the parent ends sooner: it may be disposed first, and then tells nobody.
+    if (timeoutMs !== undefined) this.#timer = this.#clock.timer(timeoutMs, () => this.#expire());
+    if (above) {
+      this.#leaveParent = above.onAbort((reason) => this.abort(reason));
+    } else if (parent) {
+      const signal = parent as AbortSignal;
+      const onAbort = () => this.abort(signal.reason);
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#leaveParent = () => signal.removeEventListener("abort", onAbort);
     }
   }
 
@@ -113,7 +118,7 @@ export class Deadline implements Disposable {
   /** Clears the timer and leaves the parent. The work is done; a later abort() still reaches who listens. */
   [Symbol.dispose](): void {
     this.#timer?.clear();
-    if (this.#onParentAbort) this.#parent!.removeEventListener("abort", this.#onParentAbort);
+    this.#leaveParent?.();
   }
 
   #expire(): void {

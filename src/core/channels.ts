@@ -4,7 +4,7 @@
 import { channel as diagnosticsChannel } from "node:diagnostics_channel";
 
 /** A named, typed diagnostics channel. Names read `millrace:<capability>:<event>`. */
-export interface Channel<Message extends object> {
+export interface DiagnosticsChannel<Message extends object> {
   readonly name: string;
   /** Check it before building a message on a hot path. */
   readonly hasSubscribers: boolean;
@@ -16,7 +16,7 @@ export interface Channel<Message extends object> {
 }
 
 /** Declares a channel; see any channels.ts. */
-export function defineChannel<Message extends object>(name: `millrace:${string}:${string}`): Channel<Message> {
+export function defineChannel<Message extends object>(name: `millrace:${string}:${string}`): DiagnosticsChannel<Message> {
   const inner = diagnosticsChannel(name);
   const subscribe = (listener: (message: Message) => void): Disposable => {
     const onMessage = (message: unknown) => listener(message as Message);

@@ -2,7 +2,7 @@
 // to one handle, one request and one principal, and to nobody else. See docs/eager-loading.md.
 
 import DataLoader from "dataloader";
-import { type WorkContext, currentContext } from "../concurrency/index.ts";
+import { type WorkContext, currentContext, runInContext, wholeOf } from "../concurrency/index.ts";
 import { type OptionChecks, integer, resolveOptions } from "../core/index.ts";
 import { databaseErrors } from "./errors.ts";
 import type { Queryable } from "./queryable.ts";
@@ -86,7 +86,9 @@ export function defineLoader<Key extends LoaderKey, Value>(
   };
 
   const batchesOf = (queryable: Queryable): Batches => {
-    const context: WorkContext | undefined = currentContext();
+    const running = currentContext();
+    // The parts of one request (groups, timeouts) share what it remembers and what it asks for in one turn.
+    const context: WorkContext | undefined = running && wholeOf(running);
     const principal = context?.principalId;
     let byContext = loaders.get(queryable);
     if (!byContext) loaders.set(queryable, (byContext = new WeakMap()));
@@ -95,7 +97,10 @@ export function defineLoader<Key extends LoaderKey, Value>(
     let batches = byPrincipal.get(principal);
     if (!batches) {
       const remembers = context !== undefined && maxRemembered > 0;
-      batches = new DataLoader<Key, Value | undefined>((keys) => fetchBatch(queryable, keys), {
+      // Under the whole's deadline: a batch is for several parts, and none of them may end it for the others.
+      const fetchInWhole = (keys: readonly Key[]) =>
+        context ? runInContext(context, () => fetchBatch(queryable, keys)) : fetchBatch(queryable, keys);
+      batches = new DataLoader<Key, Value | undefined>(fetchInWhole, {
         maxBatchSize: maxBatch,
         cache: remembers,
         cacheMap: remembers ? new BoundedMap(maxRemembered) : null,

@@ -9,7 +9,7 @@
 
 import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from "fastify";
-import { Deadline, type WorkContext } from "../concurrency/index.ts";
+import { Deadline, type TraceContext, type WorkContext, traceOf } from "../concurrency/index.ts";
 import type { Database } from "../database/index.ts";
 import { requestChannel } from "./channels.ts";
 import type { CompiledEndpoint } from "./compile.ts";
@@ -52,6 +52,7 @@ export class Exchange implements WorkContext {
   body: unknown;
   principal: unknown;
   principalId: string | undefined;
+  tenant: string | undefined;
 
   /** Whether an answer has been decided on. */
   answered = false;
@@ -91,6 +92,14 @@ export class Exchange implements WorkContext {
 
   get log(): FastifyBaseLogger {
     return this.request.log;
+  }
+
+  /** What the request's `traceparent` and `tracestate` say. */
+  get trace(): TraceContext | undefined {
+    const { traceparent, tracestate } = this.request.headers;
+    return typeof traceparent === "string"
+      ? traceOf(traceparent, typeof tracestate === "string" ? tracestate : undefined)
+      : undefined;
   }
 
   get deadline(): Deadline {

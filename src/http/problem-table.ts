@@ -58,6 +58,8 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   // No Retry-After: repeating blindly could do the change twice.
   MILLRACE_DATABASE_CONNECTION_LOST: { status: 503, detail: unknownOutcome },
   MILLRACE_DATABASE_COMMIT_UNKNOWN: { status: 503, detail: unknownOutcome },
+  MILLRACE_SEMAPHORE_FULL: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: too much of this waits already." },
+  MILLRACE_WORKER_QUEUE_FULL: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: too many tasks wait already." },
   MILLRACE_EXPORT_INTERRUPTED: { status: 503, retryAfterSeconds: 1, detail: "The export was interrupted." },
   MILLRACE_CLOSED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
   // 504 and not 503: the server is well, this request was too slow, and the same request would be again.

@@ -30,7 +30,16 @@ export const floors: Readonly<Record<string, number>> = {
 };
 
 /** What a folder may import beside lower floors and node:*; absent: whatever package.json declares. */
-const packagesOf: Readonly<Record<string, readonly string[]>> = { core: [], concurrency: [] };
+const packagesOf: Readonly<Record<string, readonly string[]>> = { core: [], concurrency: ["lru-cache", "piscina"] };
+
+/** Packages that only these files may import: whoever needs one goes through them. */
+const filesOf: Readonly<Record<string, readonly string[]>> = {
+  "lru-cache": ["src/concurrency/lru-map.ts"],
+  piscina: ["src/concurrency/worker-threads.ts", "src/concurrency/worker-runner.ts"],
+};
+
+/** Files whose purpose is to load what others name. */
+const mayComputeImports = new Set(["src/concurrency/worker-runner.ts"]);
 
 /** Folders without a door: programs, which nothing imports. */
 const programs = new Set(["cli"]);
@@ -151,6 +160,7 @@ function importViolations(tree: SourceTree): Violation[] {
   for (const [file, { imports }] of files) {
     for (const one of imports) {
       const report = (rule: Rule, what: string) => violations.push({ rule, where: `${file}:${one.line}`, what });
+      if (one.specifier === undefined && mayComputeImports.has(file)) continue;
       if (one.specifier === undefined) report("computed import", "what it loads cannot be known before it runs");
       else if (file.startsWith("examples/")) exampleImport(tree, file, one, kitDoors, report);
       else kitImport(tree, file, one.specifier, kit.name ?? "millrace", kitPackages, report);
@@ -178,6 +188,8 @@ function kitImport(
     if (isTest(file)) return;
     const allowed = folder === undefined ? [] : packagesOf[folder];
     if (allowed && !allowed.includes(wanted)) return report("package", `${folder ?? "the root door"} may not import ${specifier}`);
+    const files = filesOf[wanted];
+    if (files && !files.includes(file)) return report("package", `only ${files.join(" and ")} may import ${specifier}`);
     if (!declared.has(wanted)) report("package", `${wanted} is no dependency in package.json`);
     return;
   }
