@@ -132,11 +132,17 @@ suite("the packed package", () => {
     for (const [name, count] of Object.entries(counts)) assert.ok(count > 0, name);
   });
 
+  // Not millrace/testing: it loads node:test, which has no place in a service, and its suites are called by tests alone.
   test("gives the same things through the root door as through each other door", () => {
     const code = `
       const all = await import("millrace");
       const differing = [];
-      for (const name of ${JSON.stringify(doors.slice(1).map(nameOf))}) {
+      for (const name of ${JSON.stringify(
+        doors
+          .slice(1)
+          .map(nameOf)
+          .filter((name) => name !== "millrace/testing"),
+      )}) {
         for (const [key, value] of Object.entries(await import(name))) if (all[key] !== value) differing.push(name + " " + key);
       }
       console.log(JSON.stringify(differing));`;

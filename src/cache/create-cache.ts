@@ -30,6 +30,7 @@ import { nameToInvalidate, namesOfKey } from "./names.ts";
 import { type CacheOptions, cacheChecks, cacheDefaults } from "./options.ts";
 import { Policies, type Policy } from "./policy.ts";
 import { refusalSentence } from "./refusals.ts";
+import { SharedTier } from "./shared-tier.ts";
 import { UnkeptKeys } from "./unkept.ts";
 import { settleValue } from "./value.ts";
 
@@ -47,6 +48,10 @@ const refreshHorizon = 16;
 
 /** The wait of a late joiner may begin anew this often; then it takes what it gets, for there is a write in every fill. */
 const mostFlights = 3;
+
+/** While another process fills, the store is asked again after so long, doubling: an answer is found soon, and seldom asked for. */
+const firstPauseMs = 5;
+const mostPauseMs = 25;
 
 const noDependencies = new Uint32Array(0);
 
@@ -90,6 +95,8 @@ class TieredCache implements Cache {
   readonly #earlyRefresh: number;
   readonly #maxValueBytes: number;
   readonly #memory: MemoryTier<Entry> | undefined;
+  readonly #shared: SharedTier | undefined;
+  readonly #leaseMs: number;
   readonly #policies: Policies;
   readonly #flights = new Map<string, Flight>();
   /** All of them, those that nobody can join included: close() waits for them. */
@@ -128,6 +135,12 @@ class TieredCache implements Cache {
       options.memory === false
         ? undefined
         : createMemoryTier<Entry>({ ...options.memory, name: options.name, sizeOf: bytesOfEntry });
+    this.#leaseMs = options.lease;
+    this.#shared =
+      options.store &&
+      new SharedTier(options.store, this.#name, this.#clock, this.#maxValueBytes, (madeAtMs, ttlMs, computeMs) =>
+        this.#refreshFrom(madeAtMs, ttlMs, computeMs),
+      );
     this.#breaker = new FillBreaker(this.#clock, this.ledger);
     this.#unkept = new UnkeptKeys(this.#clock);
   }
@@ -175,27 +188,53 @@ class TieredCache implements Cache {
     if (cacheInvalidationChannel.hasSubscribers) cacheInvalidationChannel.publish({ cache: this.#name, names: written });
   }
 
-  // oxlint-disable-next-line typescript/require-await -- the store is asked here as well, once there is one
   async why(key: string): Promise<Why> {
-    const entry = this.#memory?.get(key);
+    const { namespace } = this.ledger;
+    const inMemory = this.#memory?.get(key);
+    const standing = inMemory?.namespace === namespace ? inMemory : undefined;
+    const inStore = await this.#shared?.look(key, namespace);
     const nowMs = this.#clock.monotonic();
-    const refusal = entry && this.#refusalOf(entry, nowMs, undefined);
+    const refusalOf = (entry: Entry | undefined) => entry && this.#refusalOf(entry, nowMs, undefined);
+    // The one that would be served; else the one at hand.
+    const entry =
+      standing && (refusalOf(standing) === undefined || refusalOf(inStore) !== undefined) ? standing : (inStore ?? standing);
+    const refusal = refusalOf(entry);
+    const isStale =
+      entry !== undefined &&
+      refusal === "expired" &&
+      nowMs < entry.staleUntilMs &&
+      this.ledger.judge(entry.stamp, entry.order, entry.dependencies) === undefined;
+    const failure = this.#breaker.lastError(key);
+    const unkept = this.#unkept.reason(key);
     return {
       key,
-      tiers: entry ? ["memory"] : [],
+      tiers: [...(standing ? (["memory"] as const) : []), ...(inStore ? (["store"] as const) : [])],
       dependencies: entry?.names ?? [],
       generation: entry?.stamp.generation,
       upTo: entry?.stamp.upTo,
       bytes: entry && bytesOfEntry(entry),
       ageMs: entry && nowMs - entry.madeAtMs,
       remainingMs: entry && entry.freshUntilMs - nowMs,
-      verdict: entry && refusal === undefined ? "hit" : "miss",
-      reason: refusal ? refusalSentence[refusal] : this.#unkept.reason(key),
+      verdict: entry === undefined ? "miss" : refusal === undefined ? "hit" : isStale ? "stale" : "miss",
+      reason:
+        refusal !== undefined
+          ? `It is not fresh: ${refusalSentence[refusal]}.`
+          : failure !== undefined
+            ? `Its last fill failed: ${messageOf(failure)}`
+            : unkept !== undefined
+              ? `The last answer was not kept: ${unkept}.`
+              : undefined,
     };
   }
 
   stats(): CacheStats {
-    return { memory: this.#memory?.stats(), ...this.#counts, refusals: { ...this.#refusals }, store: undefined };
+    return { memory: this.#memory?.stats(), ...this.#counts, refusals: { ...this.#refusals }, store: this.#storeStats() };
+  }
+
+  #storeStats(): CacheStats["store"] {
+    if (!this.#shared) return undefined;
+    const { name, state, errors } = this.#shared.store;
+    return { name, state, errors };
   }
 
   close(): Promise<void> {
@@ -212,6 +251,7 @@ class TieredCache implements Cache {
       else flight.inBackground = false; // ends with its last caller
     }
     await Promise.all([...this.#flying].map(({ ended }) => ended));
+    await this.#shared?.idle();
   }
 
   /** What memory holds under `key`, if it is of this namespace and kind. */
@@ -488,10 +528,76 @@ class TieredCache implements Cache {
   async #fly(flight: Flight): Promise<void> {
     await Promise.resolve(); // who asks in this turn takes part before it begins to read
     if (flight.isOver) return;
-    await this.#fillFor(flight);
+    const shared = flight.alone || flight.silence !== undefined ? undefined : this.#shared;
+    const token = shared && (await this.#askStore(shared, flight));
+    if (flight.isOver) {
+      if (token !== undefined) shared!.release(flight.key, flight.namespace, token);
+      return;
+    }
+    if (token !== undefined) {
+      // Given back when the flight ends without it: at its timeout at once, so that another process can try.
+      flight.giveBack = () => shared!.release(flight.key, flight.namespace, token);
+    }
+    await this.#fillFor(flight, token);
   }
 
-  async #fillFor(flight: Flight): Promise<void> {
+  /**
+   * Asks the store until it has a fresh answer (the flight has landed), or this process is to fill (the token), or it cannot be
+   * asked (undefined, and this process fills).
+   */
+  async #askStore(shared: SharedTier, flight: Flight): Promise<string | undefined> {
+    const { key, namespace, codec, previous } = flight;
+    let not: string | undefined;
+    for (let waits = 0; !flight.isOver;) {
+      const claim = await shared.claim(key, namespace, codec, this.#leaseMs, not);
+      if (claim.kind === "down") return undefined;
+      if (claim.kind === "lease") return claim.token;
+      if (flight.isOver) return undefined;
+      if (claim.kind === "busy") {
+        // Another process refreshes it already, and nobody waits here.
+        if (previous && flight.waiters.size === 0) {
+          this.#over(flight, () => flight.fail(undefined));
+          return undefined;
+        }
+        await this.#pause(flight, Math.min(mostPauseMs, firstPauseMs * 2 ** waits++) * (0.5 + this.#random() / 2));
+        continue;
+      }
+      not = claim.version;
+      const { entry } = claim;
+      if (entry === undefined || (previous && entry.freshUntilMs <= previous.freshUntilMs + 1)) continue;
+      const refusal = this.#refusalFor(flight, entry);
+      if (refusal === undefined) {
+        this.#memory?.set(key, entry);
+        this.#over(flight, () => flight.land({ kind: "found", entry }));
+        return undefined;
+      }
+      this.#refuse(key, refusal, "store");
+      flight.offer(entry, refusal);
+    }
+    return undefined;
+  }
+
+  /** Why an entry of the store is no answer to everybody who waits. */
+  #refusalFor(flight: Flight, entry: Entry): Refusal | "expired" | undefined {
+    const nowMs = this.#clock.monotonic();
+    let refusal = this.#refusalOf(entry, nowMs, undefined);
+    for (const { demand } of flight.waiters) {
+      if (refusal === undefined && demand) refusal = this.#refusalOf(entry, nowMs, demand);
+    }
+    return refusal;
+  }
+
+  #pause(flight: Flight, ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#clock.timer(ms, resolve);
+    const stop = flight.deadline.onAbort(() => resolve());
+    return promise.finally(() => {
+      timer.clear();
+      stop();
+    });
+  }
+
+  async #fillFor(flight: Flight, token: string | undefined): Promise<void> {
     const { key, deadline } = flight;
     this.#counts.fills++;
     const run = await runFill(flight.fill, {
@@ -513,7 +619,7 @@ class TieredCache implements Cache {
     }
     this.#breaker.succeeded(key);
     const made = this.#make(flight, run);
-    const reason = this.#keep(flight, made);
+    const reason = this.#keep(flight, made, token);
     this.#report(flight, run.computeMs, reason === undefined, reason, undefined);
     const landing: Landing = {
       kind: "filled",
@@ -605,7 +711,7 @@ class TieredCache implements Cache {
   }
 
   /** Keeps it where it may be kept; says why it is not. */
-  #keep(flight: Flight, made: Made): string | undefined {
+  #keep(flight: Flight, made: Made, token: string | undefined): string | undefined {
     const { key } = flight;
     const { entry, shareable } = made;
     if (entry === undefined) {
@@ -623,8 +729,16 @@ class TieredCache implements Cache {
       there.codecId === entry.codecId &&
       there.stamp.generation === entry.stamp.generation &&
       there.stamp.upTo > entry.stamp.upTo;
-    if (!isOlder && this.#memory?.set(key, entry) === false) {
-      this.#unkept.add(key, "the value is larger than the memory tier takes", true);
+    const fits = isOlder || this.#memory?.set(key, entry);
+    if (this.#shared && flight.silence === undefined) {
+      flight.giveBack = undefined; // the token is used
+      this.#shared.set(key, entry, flight.codec, token);
+    } else if (fits !== true) {
+      this.#unkept.add(
+        key,
+        this.#memory ? "the value is larger than the memory tier takes" : "there is no tier to keep it in",
+        true,
+      );
       return this.#unkept.reason(key);
     }
     this.#unkept.kept(key);

@@ -74,6 +74,8 @@ export class Flight {
   /** The reading's, once the fill has begun to read. */
   order: number | undefined = undefined;
   isOver = false;
+  /** Gives the store's lease back, while it is held. */
+  giveBack: (() => void) | undefined = undefined;
   readonly ended: Promise<void>;
   readonly #resolveEnded: () => void;
   #offered: { readonly entry: Entry; readonly refusal: Refusal | "expired" } | undefined;
@@ -129,6 +131,8 @@ export class Flight {
     this.isOver = true;
     this.deadline[Symbol.dispose]();
     this.#resolveEnded();
+    this.giveBack?.();
+    this.giveBack = undefined;
     return true;
   }
 

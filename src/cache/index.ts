@@ -10,6 +10,7 @@ export * from "./options.ts";
 export * from "./store-breaker.ts";
 export type * from "./store.ts";
 export * from "./stores/memcached.ts";
+export { type MemoryStoreOptions, memoryStore } from "./stores/memory.ts";
 export * from "./stores/options.ts";
 export * from "./stores/redis.ts";
 export * from "./versions.ts";
