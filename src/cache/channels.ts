@@ -74,3 +74,20 @@ export interface CacheCheckMessage {
 }
 
 export const cacheCheckChannel = defineChannel<CacheCheckMessage>("millrace:cache:check");
+
+/** The ledger that processes share over Redis has changed its state. */
+export interface LedgerMessage {
+  /** The ledger's `namespace`. */
+  readonly namespace: string;
+  readonly generation: number;
+  /**
+   * generation: the numbers begin anew, nothing of before is served. gap: invalidations were missed, everything counts as written.
+   * silent: without answers for longer than the staleness bound, nothing is served. live: answers come again.
+   */
+  readonly event: "generation" | "gap" | "silent" | "live";
+  /** How many invalidations were missed. */
+  readonly missed?: number;
+  readonly reason?: string | undefined;
+}
+
+export const ledgerChannel = defineChannel<LedgerMessage>("millrace:cache:ledger");

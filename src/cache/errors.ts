@@ -33,10 +33,16 @@ export const cacheErrors = defineErrors({
   },
   MILLRACE_CACHE_LEDGER_MISSING: {
     when: "A cache with a shared store has no ledger: nothing could tell one process what another has invalidated.",
-    next: "Pass the ledger that the processes share (millrace/freshness), or leave the store out.",
+    next: "Pass the ledger that the processes share (millrace/freshness, or createRedisLedger), or leave the store out.",
     retryable: false,
     message: (d: { cache: string; store: string }) =>
       `Cache "${d.cache}" has the shared store "${d.store}" but no ledger that processes share. ` +
-      "Pass `ledger` (millrace/freshness has one over PostgreSQL), or leave `store` out.",
+      "Pass `ledger` (millrace/freshness has one over PostgreSQL, createRedisLedger() is one over Redis), or leave `store` out.",
+  },
+  MILLRACE_CACHE_LEDGER_UNAVAILABLE: {
+    when: "Redis has not acknowledged an invalidation, or not answered the ledger.",
+    next: "Look after Redis. The invalidation is sent again until it is acknowledged; until then this process serves nothing that depends on it.",
+    retryable: true,
+    message: (d: { server: string; reason: string }) => `The ledger on Redis (${d.server}) is not answered: ${d.reason}`,
   },
 });

@@ -7,6 +7,7 @@ export type * from "./ledger.ts";
 export { createLocalLedger } from "./local-ledger.ts";
 export * from "./memory.ts";
 export * from "./options.ts";
+export { type RedisLedger, createRedisLedger } from "./redis-ledger.ts";
 export * from "./store-breaker.ts";
 export type * from "./store.ts";
 export * from "./stores/memcached.ts";

@@ -1,62 +1,13 @@
 // The ledger of one process without PostgreSQL: a counter of invalidations, and the versions of what they named. A fill reflects
 // everything up to the count at its beginning, so that an invalidation that comes while it runs wins. docs/cache.md explains it.
 
-import { AsyncLocalStorage } from "node:async_hooks";
 import { randomBytes } from "node:crypto";
 import { resolveOptions } from "../core/index.ts";
+import { CountedReading, inheritInRunningReading, overlaps } from "./counted-reading.ts";
 import { hashDependency } from "./dependency-hash.ts";
-import type { Demand, Findings, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
+import type { Demand, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
 import { type LocalLedgerOptions, localLedgerChecks, localLedgerDefaults } from "./options.ts";
 import { type Versions, createVersions } from "./versions.ts";
-
-/** Nothing is found out by itself: what a fill depends on is what its caller names. */
-const nothingFound: readonly string[] = Object.freeze([]);
-
-/** The reading that runs around the code. */
-const running = new AsyncLocalStorage<LocalReading>();
-
-class LocalReading implements Reading {
-  readonly order: number;
-  readonly generation: number;
-  #upTo: number;
-  #reason: string | undefined;
-  readonly #inherited = new Set<Uint32Array>();
-
-  constructor(generation: number, upTo: number) {
-    this.order = upTo;
-    this.generation = generation;
-    this.#upTo = upTo;
-  }
-
-  run<Result>(fill: () => Result): Result {
-    return running.run(this, fill);
-  }
-
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    if (stamp === undefined) this.#reason ??= reason ?? "it uses an answer that may not be kept";
-    else if (stamp.generation !== this.generation) this.#reason ??= "it uses an answer of another ledger";
-    else this.#upTo = Math.min(this.#upTo, stamp.upTo);
-    if (dependencies.length > 0) this.#inherited.add(dependencies);
-  }
-
-  finish(): Findings {
-    const inherited = new Uint32Array([...this.#inherited].reduce((length, each) => length + each.length, 0));
-    let at = 0;
-    for (const each of this.#inherited) {
-      inherited.set(each, at);
-      at += each.length;
-    }
-    return {
-      stamp: this.#reason === undefined ? { generation: this.generation, upTo: this.#upTo } : undefined,
-      reason: this.#reason,
-      dependencies: nothingFound,
-      inherited,
-      timeDependent: false,
-    };
-  }
-
-  [Symbol.dispose](): void {}
-}
 
 class LocalLedger implements Ledger {
   readonly namespace: string;
@@ -72,7 +23,7 @@ class LocalLedger implements Ledger {
   }
 
   begin(): Reading {
-    return new LocalReading(this.generation, this.#count);
+    return new CountedReading(this.generation, this.#count);
   }
 
   judge(stamp: Stamp, _order: number, dependencies: Uint32Array, demand?: Demand): Refusal | undefined {
@@ -83,7 +34,7 @@ class LocalLedger implements Ledger {
   }
 
   inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    running.getStore()?.inherit(stamp, dependencies, reason);
+    inheritInRunningReading(stamp, dependencies, reason);
   }
 
   /** Always: what was invalidated meanwhile is judged at the end of the fill, by its dependencies. */
@@ -101,17 +52,6 @@ class LocalLedger implements Ledger {
   }
 
   async settled(): Promise<void> {}
-}
-
-/** Whether a demand for writes to `demanded` (empty: to anything) concerns an entry with `dependencies`. */
-function overlaps(demanded: Uint32Array, dependencies: Uint32Array): boolean {
-  if (demanded.length === 0) return true;
-  for (let i = 0; i < demanded.length; i += 2) {
-    for (let j = 0; j < dependencies.length; j += 2) {
-      if (demanded[i] === dependencies[j] && demanded[i + 1] === dependencies[j + 1]) return true;
-    }
-  }
-  return false;
 }
 
 /**

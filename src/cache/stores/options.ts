@@ -2,6 +2,7 @@
 
 import { type Clock, type Duration, type OptionChecks, duration, given, integer, string } from "../../core/index.ts";
 import { type RedisClient, type RedisConnection, isPrefix } from "../../redis/index.ts";
+import { versionsChecks } from "../options.ts";
 
 /** What begins every key: two services on one server, or two releases of one, do not see each other's. */
 const prefix = {
@@ -80,6 +81,37 @@ export const memcachedStoreChecks = {
   silenceTimeout: duration("1ms"),
   clock: given<Clock>("a clock"),
 } as const satisfies OptionChecks<MemcachedStoreOptions>;
+
+export interface RedisLedgerOptions {
+  /** As for connectRedis(): exactly one of `url`, `client` and `connection`. */
+  readonly url?: string | undefined;
+  readonly client?: RedisClient | undefined;
+  /** A connection that is shared with other parts, a store for one. It stays the caller's. */
+  readonly connection?: RedisConnection | undefined;
+  /** Default "millrace:". Processes with the same prefix on the same Redis have one ledger. */
+  readonly prefix?: string;
+  /** How long an invalidation of another process may go unnoticed at the most: without news for longer nothing is served. Default "1s". */
+  readonly staleness?: Duration;
+  /** As in VersionsOptions. Default 2^20: 8 MiB. */
+  readonly slots?: number;
+  readonly clock?: Clock;
+}
+
+export const redisLedgerDefaults = {
+  prefix: "millrace:",
+  staleness: "1s", // a pause of Redis or of the network of half a second costs nothing, and people do not notice an answer of a second ago
+  slots: 2 ** 20, // as for every ledger
+} as const satisfies RedisLedgerOptions;
+
+export const redisLedgerChecks = {
+  url: { ...string, secret: true },
+  client: given<RedisClient>("a client of ioredis"),
+  connection: given<RedisConnection>("what connectRedis() returned"),
+  prefix,
+  staleness: duration("20ms"),
+  slots: versionsChecks.slots,
+  clock: given<Clock>("a clock"),
+} as const satisfies OptionChecks<RedisLedgerOptions>;
 
 export interface StoreBreakerOptions {
   /**
