@@ -5,7 +5,8 @@ import { readFeedRow } from "./kit-tables.ts";
 import { createLogicalSource } from "./logical/source.ts";
 import { type FeedOptions, feedChecks, feedDefaults } from "./options.ts";
 import { type Session, openSession } from "./session.ts";
-import { type Source, type SourceKind, sourceUnusable } from "./source.ts";
+import type { Source, SourceKind } from "./source.ts";
+import { createTriggersSource } from "./triggers/index.ts";
 
 export type ResolvedFeedOptions = ReturnType<typeof resolveFeedOptions>;
 
@@ -30,10 +31,8 @@ export function createSources(options: ResolvedFeedOptions, databaseOid: number)
     allowUnboundedSlot: options.allowUnboundedSlot,
     replicaIdentity: options.replicaIdentity,
   });
-  return (kind) => {
-    if (kind === "logical") return logical;
-    throw sourceUnusable(kind, "this release has no such source.");
-  };
+  const triggers = createTriggersSource(setup);
+  return (kind) => (kind === "logical" ? logical : triggers);
 }
 
 export const readDatabaseOid = async (session: Session): Promise<number> => {
