@@ -192,6 +192,18 @@ const reads: readonly Row[] = [
   ["inheritance children are read along", "select * from base where id = 2", [], ["base:id=2", "derived:id=2"]],
   ["ONLY leaves them out", "select * from only base where id = 2", [], ["base:id=2"]],
   ["more values than 64", "select * from users where id = any($1)", [Array.from({ length: 65 }, (_, i) => i)], ["users"]],
+  [
+    "a condition on a copy of an outer column",
+    "select r.id from reports r left join lateral (select r.city_id as y) q on q.y = 1",
+    [],
+    ["reports"],
+  ],
+  [
+    "a LEFT JOIN by a list repeats rows",
+    "select count(*) from orgs left join users on users.id in (1, 2)",
+    [],
+    ["orgs", "users:id=1", "users:id=2"],
+  ],
   ["a function that is IMMUTABLE", "select pure(id) from users where id = 1", [], ["users:id=1"]],
 ];
 // #endregion

@@ -208,7 +208,7 @@ class Grammar {
       if (i === 0 && keys.length > 0 && this.#chance(0.7)) return `${this.#one(keys).name}.id`;
       if (depth > 0 && this.#chance(0.3)) return `(${this.#scalar([...from.items, ...outer], depth - 1)})`;
       if (this.#chance(0.04)) return `count(*) over (partition by ${this.#column(from.items)})::int`;
-      return this.#column(from.items);
+      return this.#column(this.#chance(0.15) ? [...from.items, ...outer] : from.items);
     });
     const where = this.#conditions(from.items, outer, depth, 2);
     let text = `select ${!grouped && this.#chance(0.08) ? "distinct " : ""}${outputs.map((each, i) => `${each} as ${columns[i]}`).join(", ")} from ${from.text}`;

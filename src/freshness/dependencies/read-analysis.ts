@@ -59,6 +59,8 @@ interface Side {
   /** In whose columns it is, when that is of the block itself. */
   readonly item: Item | undefined;
   readonly origins: readonly Origin[] | undefined;
+  /** It is a list: several of its values may be met. */
+  readonly many?: boolean;
 }
 
 /** A statement that is made of more blocks than this, views and repeated WITH queries unfolded, is refused: analysis is not free. */
@@ -355,7 +357,10 @@ export class ReadAnalysis {
     }
     for (let level: Scope | undefined = scope; level; level = level.parent) {
       const found = level.items.filter((item) => item.name === name);
-      if (found.length > 0) return found.length > 1 || found[0]!.open ? undefined : found[0]!.columns;
+      if (found.length > 0) {
+        if (found.length > 1 || found[0]!.open) return undefined;
+        return level === scope ? found[0]!.columns : found[0]!.columns.map((col) => ({ ...col, pushable: false }));
+      }
     }
     return undefined;
   }
@@ -634,7 +639,8 @@ export class ReadAnalysis {
       let byKey = false;
       for (const [a, b] of sides) {
         const key = table && this.#keyOf(a, table);
-        if (key && !b.col.depends.has(table)) unique ||= table.relation.unique.has(key.column.name) && !this.#inherited(table);
+        if (key && !b.many && !b.col.depends.has(table))
+          unique ||= table.relation.unique.has(key.column.name) && !this.#inherited(table);
         if (key && this.#promise(key, b)) byKey = true;
       }
       promised &&= byKey;
@@ -758,6 +764,7 @@ export class ReadAnalysis {
     if (!origins.every((each) => each !== undefined)) return undefined;
     return {
       col: { name: undefined, origins: undefined, pushable: false, depends: none },
+      many: true,
       item: undefined,
       origins: origins.flat(),
     };
@@ -766,7 +773,14 @@ export class ReadAnalysis {
   #side(node: Node, scope: Scope): Side | undefined {
     const elements = as(node, "Elements");
     const origins = elements ? this.#arrayOrigins(child(elements, "of")) : this.#valueOrigins(node);
-    if (origins) return { col: { name: undefined, origins, pushable: false, depends: none }, item: undefined, origins };
+    if (origins) {
+      return {
+        col: { name: undefined, origins, pushable: false, depends: none },
+        item: undefined,
+        origins,
+        many: elements !== undefined,
+      };
+    }
     const found = this.#columnOf(node, scope);
     return found && { ...found, origins: found.col.origins };
   }
@@ -911,7 +925,8 @@ export class ReadAnalysis {
     }
     const depends = this.#expression(node, scope);
     const found = this.#columnOf(node, scope);
-    if (found) return { ...found.col, depends };
+    // A column of an outer query is the same in every row: a condition on it does not reach the outer query's rows.
+    if (found) return { ...found.col, pushable: found.item !== undefined && found.col.pushable, depends };
     return { name: undefined, origins: this.#valueOrigins(node), pushable: false, depends };
   }
 

@@ -91,20 +91,18 @@ class Writes {
           this.#target(as(each, "RangeVar"), textOf(body, "behavior") === "DROP_CASCADE");
         break;
       case "VariableSetStmt":
-        this.#setting(textOf(body, "name")?.toLowerCase() ?? "all settings", body);
+        this.#setting(textOf(body, "name")?.toLowerCase() ?? "all settings");
         break;
       default:
         if (!harmless.has(kind)) this.#everything = true;
         if (kind === "DiscardStmt") this.session = "discards the session's settings";
-        if (kind === "VacuumStmt" && body?.["is_vacuumcmd"] === true) break;
         break;
     }
   }
 
-  #setting(name: string, body: Node | undefined): void {
-    if (harmlessSettings.has(name) || name === "TRANSACTION".toLowerCase() || name === "session characteristics") return;
+  #setting(name: string): void {
+    if (harmlessSettings.has(name) || name === "transaction" || name === "session characteristics") return;
     // SET TRANSACTION SNAPSHOT shows an older state, which is not what was sampled.
-    void body;
     this.session = `sets ${name} for the session`;
   }
 
