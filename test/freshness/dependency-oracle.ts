@@ -165,9 +165,7 @@ class Grammar {
         continue;
       }
       const key = this.#reference([next.item], before) ?? this.#reference(before, [next.item]);
-      const plain = this.#chance(kind === "full join" ? 0 : 0.15)
-        ? `${this.#column([next.item])} in (${this.#number()}, ${this.#number()})`
-        : `${this.#column([next.item])} = ${this.#column(before)}`;
+      const plain = `${this.#column([next.item])} = ${this.#column(before)}`;
       if (kind === "full join") text = `${text} full join ${next.text} on ${key ?? plain}`;
       else {
         const extra = this.#chance(0.4) ? this.#conditions(items, outer, 0, 2) : "";
@@ -202,22 +200,20 @@ class Grammar {
   #select(depth: number, outer: readonly Named[], width: number): { readonly text: string; readonly columns: readonly string[] } {
     const from = this.#from(depth, outer);
     const grouped = this.#chance(0.15);
-    const keyed = this.#chance(0.7);
     const key = this.#column(from.items);
     const keys = from.items.filter((item) => item.columns.includes("id"));
     const columns = Array.from({ length: width }, (_, i) => `c${i + 1}`);
     const outputs = columns.map((_, i) => {
-      if (grouped) return i === 0 && keyed ? key : this.#one(["count(*)::int", `max(${this.#column(from.items)})`]);
+      if (grouped) return i === 0 ? key : this.#one(["count(*)::int", `max(${this.#column(from.items)})`]);
       if (i === 0 && keys.length > 0 && this.#chance(0.7)) return `${this.#one(keys).name}.id`;
       if (depth > 0 && this.#chance(0.3)) return `(${this.#scalar([...from.items, ...outer], depth - 1)})`;
       if (this.#chance(0.04)) return `count(*) over (partition by ${this.#column(from.items)})::int`;
-      return this.#column(this.#chance(0.15) ? [...from.items, ...outer] : from.items);
+      return this.#column(from.items);
     });
     const where = this.#conditions(from.items, outer, depth, 2);
     let text = `select ${!grouped && this.#chance(0.08) ? "distinct " : ""}${outputs.map((each, i) => `${each} as ${columns[i]}`).join(", ")} from ${from.text}`;
     if (where) text += ` where ${where}`;
-    // Without a key: one row, whatever there is.
-    if (grouped && keyed) {
+    if (grouped) {
       text += ` group by ${key}`;
       if (this.#chance(0.2)) text += ` having count(*) > ${this.#below(2)}`;
     }
