@@ -15,3 +15,4 @@ export { type MemoryStoreOptions, memoryStore } from "./stores/memory.ts";
 export * from "./stores/options.ts";
 export * from "./stores/redis.ts";
 export * from "./versions.ts";
+export { nameToInvalidate } from "./names.ts";

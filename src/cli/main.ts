@@ -3,7 +3,9 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { MillraceError } from "../core/index.ts";
+import { cache } from "./cache.ts";
 import { db } from "./db.ts";
+import { freshness } from "./freshness.ts";
 
 const packageVersion = (): string => {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -24,7 +26,9 @@ export async function run(args: readonly string[]): Promise<number> {
     .version(packageVersion(), "-V, --version", "print the version")
     .showHelpAfterError("(add --help for the possibilities)")
     .enablePositionalOptions()
-    .addCommand(db());
+    .addCommand(db())
+    .addCommand(freshness())
+    .addCommand(cache());
   for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
     command.exitOverride().helpOption("-h, --help", "print this help").helpCommand(false);
   }

@@ -22,4 +22,18 @@ export const freshnessErrors = defineErrors({
     message: (d: { missing: string }) =>
       `The change feed is not set up in this database: ${d.missing} Run \`millrace freshness setup\`.`,
   },
+  MILLRACE_FEED_IN_USE: {
+    when: "The change feed is to be removed from a database while processes use it.",
+    next: "Stop the processes first, or say --yes: their caches close, and those that may will set the feed up again.",
+    retryable: false,
+    message: (d: { processes: number }) =>
+      `${d.processes} ${d.processes === 1 ? "process uses" : "processes use"} the change feed of this database. Stop them first, or say --yes.`,
+  },
+  MILLRACE_CONTROL_KEY_TOO_LONG: {
+    when: "A key that running processes are asked about is longer than a notification can carry.",
+    next: "Ask cache.why() in the process itself.",
+    retryable: false,
+    message: (d: { length: number; max: number }) =>
+      `A key of ${d.length} characters cannot be asked about from outside, at most ${d.max} can. Ask cache.why() in the process itself.`,
+  },
 });

@@ -9,3 +9,20 @@ export { canonicalParameter, canonicalValue, followableTypes } from "./dependenc
 export { createStatementPlans, loadCatalogue, namesOf } from "./dependencies/index.ts";
 export type { Catalogue, CatalogueSource, ReadDependency, ReadPlan } from "./dependencies/index.ts";
 export type { StatementPlan, StatementPlans, StatementResult, WritePlan } from "./dependencies/index.ts";
+export {
+  type FreshnessAdminOptions,
+  type FreshnessStatus,
+  freshnessSetup,
+  freshnessStatus,
+  freshnessTeardown,
+  invalidateInLog,
+  withAdminSession,
+} from "./admin.ts";
+export {
+  type ControlAnswer,
+  type ControlHandlers,
+  type ControlQuestion,
+  type ControlSession,
+  ask,
+  createControl,
+} from "./control.ts";

@@ -84,15 +84,25 @@ select md5(concat_ws('/',
   (select sum(xmin::text::bigint) || ',' || count(*) from pg_catalog.pg_inherits i join own on own.oid = i.inhrelid),
   (select sum(xmin::text::bigint) || ',' || count(*) from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp_'))) as fingerprint`;
 
+/** As the event triggers do it. */
+export const tellDdl = (session: Session): Promise<unknown> =>
+  session.query("select pg_logical_emit_message(true, $1::text, ''::text)", [messagePrefixes.ddl]);
+
 /** For the elected process where there are no event triggers: tells the log when the catalogue is not as it was at the last look. */
 export class CatalogueWatch {
+  readonly #tell: (session: Session) => Promise<unknown>;
   #seen: string | undefined;
+
+  /** @param tell writes into the source's log that anything may be different */
+  constructor(tell: (session: Session) => Promise<unknown>) {
+    this.#tell = tell;
+  }
 
   /** Looks once. The first look tells too: what happened while nobody looked is unknown. */
   async look(session: Session): Promise<void> {
     const [row] = await session.query<{ fingerprint: string }>(fingerprintQuery);
     if (row!.fingerprint === this.#seen) return;
-    await session.query("select pg_logical_emit_message(true, $1::text, ''::text)", [messagePrefixes.ddl]);
+    await this.#tell(session);
     this.#seen = row!.fingerprint;
   }
 }

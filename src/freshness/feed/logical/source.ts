@@ -8,7 +8,7 @@ import type { Session } from "../session.ts";
 import type { Batch, Continuity, Source, SourceSetup, SourceStatus } from "../source.ts";
 import { sourceUnusable } from "../source.ts";
 import { Changes, type RootTable, messagePrefixes } from "./changes.ts";
-import { CatalogueWatch, hasDdlTriggers, installDdlTriggers, removeDdlTriggers } from "./ddl.ts";
+import { CatalogueWatch, hasDdlTriggers, installDdlTriggers, removeDdlTriggers, tellDdl } from "./ddl.ts";
 import { followPublished, missingPublication, publicationSql } from "./publication.ts";
 import { Replication } from "./replication.ts";
 import { type SlotOptions, ensureSlot, readSlotFacts, slotProblems } from "./slot.ts";
@@ -215,7 +215,7 @@ class LogicalReading implements AsyncDisposable {
 
   /** Looks at the catalogue as often as the bound asks for, each time a while after the last look has ended. */
   #watchCatalogue(): void {
-    const watch = new CatalogueWatch();
+    const watch = new CatalogueWatch(tellDdl);
     const look = (): void => {
       this.#watching = watch.look(this.#catalogue).then(
         () => {

@@ -17,7 +17,8 @@ import { prune, readSaved, save } from "./continuity.ts";
 import { commitsOf, readChanges } from "./reading.ts";
 import { Relations } from "./relations.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { forgetDropped, watchAgain } from "./watching.ts";
+import { CatalogueWatch } from "../logical/ddl.ts";
+import { forgetDropped, hasDdlTriggers, logDdl, watchAgain } from "./watching.ts";
 
 /** Between rounds while there is something to publish, and for a while after. */
 const busyMs = 5;
@@ -34,8 +35,8 @@ const emptyMaxMs = 100;
 /** How much a successor publishes again at most, and how long rows live. */
 const saveEveryMs = 1_000;
 
-/** How often triggers are counted: what was dropped or disabled is found at the latest then. */
-const watchEveryMs = 1_000;
+/** How often triggers are counted, and the catalogue is looked at, at least. More often where the staleness bound asks for it. */
+const watchMostMs = 1_000;
 
 /** Waits between rounds; nudge() ends a wait. */
 export class Pause {
@@ -90,7 +91,7 @@ export async function relay(parts: RelayParts, signal: AbortSignal): Promise<voi
   let busyUntilMs = 0;
   let emptyWaitMs = busyMs;
   let emptyAtMs = 0;
-  const upkeeping = createUpkeep(upkeep, clock, saved.snapshot, relations, signal);
+  const upkeeping = createUpkeep(upkeep, setup, saved.snapshot, relations, signal);
   // A predecessor may have published higher numbers than it saved, up to the log's end of then. Behind this record all are new.
   await advanceLog(session);
 
@@ -151,7 +152,14 @@ interface Upkeep {
 }
 
 /** Saving and deleting, and looking after triggers, beside the rounds. */
-function createUpkeep(session: Session, clock: Clock, savedBefore: Snapshot, relations: Relations, signal: AbortSignal): Upkeep {
+function createUpkeep(
+  session: Session,
+  { clock, intervalMs }: SourceSetup,
+  savedBefore: Snapshot,
+  relations: Relations,
+  signal: AbortSignal,
+): Upkeep {
+  const watchEveryMs = Math.min(watchMostMs, intervalMs);
   let latest: { readonly snapshot: Snapshot; readonly position: string } | undefined;
   let pruned: Snapshot | undefined;
   let savedAtMs = clock.monotonic();
@@ -169,9 +177,11 @@ function createUpkeep(session: Session, clock: Clock, savedBefore: Snapshot, rel
     await prune(session, pruned, upTo.snapshot, signal);
     pruned = upTo.snapshot;
   };
+  const catalogue = new CatalogueWatch(logDdl);
   const watch = async (): Promise<void> => {
     watchedAtMs = clock.monotonic();
     await watchAgain(session);
+    if (!(await hasDdlTriggers(session))) await catalogue.look(session);
     await forgetDropped(session);
     relations.forgetSoon(); // without event triggers nothing else tells of a renamed table
   };

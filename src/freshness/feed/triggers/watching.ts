@@ -81,7 +81,7 @@ export async function watchAgain(session: Session): Promise<boolean> {
       for (const { relation, columns } of missing) {
         await tx.query("select millrace.watch($1::oid, $2::text[])", [relation, columns ?? []]);
       }
-      await tx.query("insert into millrace.changes (kind, relation) values ($1, 0)", [changeKinds.ddl]);
+      await logDdl(tx);
     });
   } catch (error) {
     const names = facts.map(({ name }) => name).join(", ");
@@ -89,6 +89,19 @@ export async function watchAgain(session: Session): Promise<boolean> {
     throw unusable(`triggers are missing on ${names} and could not be made (${reason}). It is tried again.`, error);
   }
   return true;
+}
+
+/** Writes what the event triggers write: anything may be different. */
+export const logDdl = (session: Session): Promise<unknown> =>
+  session.query("insert into millrace.changes (kind, relation) values ($1, 0)", [changeKinds.ddl]);
+
+/** Whether the event triggers are there and fire. */
+export async function hasDdlTriggers(session: Session): Promise<boolean> {
+  const [row] = await session.query<{ present: boolean }>(
+    `select count(*) = 2 as present from pg_event_trigger
+     where evtname in ('millrace_log_ddl', 'millrace_log_drop') and evtenabled in ('O', 'A')`,
+  );
+  return row!.present;
 }
 
 /** Forgets tables that were dropped. */
