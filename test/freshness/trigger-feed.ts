@@ -12,6 +12,9 @@ import { createTriggersSource } from "../../src/freshness/feed/triggers/index.ts
 /** On a machine that is busy with other tests. */
 const boundMs = 30_000;
 
+/** As every session of the feed: what it writes waits for no standby. */
+const settings = { synchronous_commit: "local" };
+
 /** A client that ends with its block. */
 export async function connect(url: string): Promise<Client & AsyncDisposable> {
   const client = new Client({ connectionString: url, application_name: "test writer" });
@@ -24,7 +27,7 @@ const textTypes = new Set([16, 20, 21, 23, 25, 1043, 1082, 17]);
 
 export const sourceOf = (url: string): Source =>
   createTriggersSource({
-    connect: (purpose) => openSession({ url, purpose, clock: systemClock, timeoutMs: boundMs }),
+    connect: (purpose) => openSession({ url, purpose, clock: systemClock, timeoutMs: boundMs, settings }),
     clock: systemClock,
     canonicalValue: (type, text) => (textTypes.has(type) ? text : undefined),
     intervalMs: 250,
@@ -59,7 +62,7 @@ export interface TriggerFeedOptions {
 
 export async function startTriggerFeed(url: string, options: TriggerFeedOptions = {}): Promise<TriggerFeed> {
   const source = sourceOf(url);
-  const session = await openSession({ url, purpose: "test feed", clock: systemClock, timeoutMs: boundMs });
+  const session = await openSession({ url, purpose: "test feed", clock: systemClock, timeoutMs: boundMs, settings });
   await session.transaction(async (tx) => {
     await tx.query("create schema if not exists millrace");
     await source.install(tx);

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { testDatabase } from "../harness/postgres.ts";
+import { numberOfLsn, parseLsn } from "../../src/freshness/feed/number.ts";
+import { testDatabase, testServer } from "../harness/postgres.ts";
 import { connect, hashOf, of, sourceOf, startTriggerFeed } from "./trigger-feed.ts";
 
 /** Resolves when `look` finds what it looks for, within a bound. */
@@ -187,4 +188,55 @@ it("puts back a trigger that was dropped, and removes everything at the end", as
   );
   assert.deepEqual(rows, []);
   await writer.query("insert into items values (1)");
+});
+
+it("publishes a commit that waited for a standby when it is seen, under a number that nobody could claim before", async () => {
+  await using server = await testServer({ durable: false, settings: { synchronous_standby_names: "nobody" } });
+  await using writer = await connect(server.url);
+  await using other = await connect(server.url);
+  await other.query("set synchronous_commit = local");
+  await other.query("create table items (id int primary key)");
+  await using feed = await startTriggerFeed(server.url);
+  await feed.follow("items", ["id"]);
+  await feed.settled();
+  const { rows } = await writer.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const pid = rows[0]!.pid;
+  await writer.query("set synchronous_commit = on");
+  const write = writer.query("insert into items values (1)");
+  await until(async () => {
+    const waiting = await other.query("select from pg_stat_activity where pid = $1 and wait_event = 'SyncRep'", [pid]);
+    return waiting.rows.length === 1;
+  }, "the writer waits for a standby");
+  await feed.settled();
+  await feed.settled();
+  assert.ok(!feed.touched(of.row("items", "id", "1")), "its record is in the log, but nobody can see it");
+  // All of the log is claimed, and becoming visible adds nothing to it.
+  await until(async () => {
+    const tip = await other.query<{ at: string }>("select pg_current_wal_insert_lsn()::text as at");
+    return feed.batches.at(-1)!.upTo === numberOfLsn(parseLsn(tip.rows[0]!.at));
+  }, "everything in the log is claimed");
+  const claimed = feed.batches.at(-1)!.upTo;
+  await other.query("select pg_cancel_backend($1)", [pid]); // ends the wait, not the commit
+  await write;
+  await until(() => Promise.resolve(feed.touched(of.row("items", "id", "1"))), "the commit is published");
+  const published = feed.batches.flatMap(({ commits }) => commits).at(-1)!;
+  assert.ok(published.number > claimed);
+});
+
+it("notices changes of the schema where nobody may create event triggers", async () => {
+  await using database = await testDatabase();
+  await using writer = await connect(database.url);
+  await writer.query("create table items (id int primary key)");
+  await using feed = await startTriggerFeed(database.url);
+  await feed.follow("items", ["id"]);
+  await writer.query("drop event trigger millrace_log_ddl; drop event trigger millrace_log_drop");
+  const everything = () => feed.batches.some(({ commits }) => commits.some((commit) => commit.everything));
+  await until(() => Promise.resolve(everything()), "the first look tells too: what came before it is unknown");
+  feed.clear();
+  await writer.query("alter table items rename to things");
+  await until(() => Promise.resolve(everything()), "the catalogue changed");
+  feed.clear();
+  await writer.query("insert into things values (1)");
+  await feed.settled();
+  assert.ok(feed.touched(of.row("things", "id", "1")));
 });

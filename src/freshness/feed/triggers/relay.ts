@@ -125,7 +125,7 @@ export async function relay(parts: RelayParts, signal: AbortSignal): Promise<voi
       seen = snapshot;
       upkeeping.published({ snapshot, position }, !empty);
     }
-    await pause.for(clock.monotonic() < busyUntilMs || emptyWaitMs < idleMs ? busyMs : idleMs, signal);
+    await pause.for(clock.monotonic() < busyUntilMs ? busyMs : idleMs, signal);
   }
   await upkeeping.close();
 }
