@@ -30,6 +30,9 @@ export function fields(answer: unknown, names: readonly string[]): string {
   const values = answer as Readonly<Record<string, unknown>>;
   return names
     .filter((name) => values[name] !== undefined && values[name] !== null)
-    .map((name) => `${name}=${typeof values[name] === "object" ? JSON.stringify(values[name]) : String(values[name])}`)
+    .map((name) => {
+      const value = values[name];
+      return `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`;
+    })
     .join(" ");
 }
