@@ -28,8 +28,8 @@ export interface ServerProcess extends AsyncDisposable {
   stop(): Promise<void>;
   /** SIGKILL, and waits until it has ended. */
   kill(): Promise<void>;
-  /** SIGSTOP: connections stay, and nothing answers. */
-  pause(): void;
+  /** SIGSTOP, and waits until it stands: connections stay, and nothing answers. */
+  pause(): Promise<void>;
   /** SIGCONT. */
   resume(): void;
 }
@@ -90,8 +90,9 @@ export async function serverProcess({ program, args, answers }: ServerProgram): 
   };
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     child?.ref();
-    child?.kill("SIGCONT");
     child?.kill(signal);
+    // One that stands still takes SIGTERM when it goes on, and SIGKILL as it stands: it must not answer before.
+    if (signal !== "SIGKILL") child?.kill("SIGCONT");
     await ended;
   };
   const server: ServerProcess = {
@@ -102,7 +103,16 @@ export async function serverProcess({ program, args, answers }: ServerProgram): 
     start,
     stop: () => end("SIGTERM"),
     kill: () => end("SIGKILL"),
-    pause: () => void child?.kill("SIGSTOP"),
+    async pause() {
+      child?.kill("SIGSTOP");
+      const untilMs = performance.now() + startBoundMs;
+      // The third field is the state: T when it is stopped.
+      const stands = async () => /^\d+ \(.*\) T/s.test(await readFile(`/proc/${child?.pid}/stat`, "utf8"));
+      while (child && !(await stands())) {
+        if (performance.now() > untilMs) throw new Error(`${program} did not stop at SIGSTOP.`);
+        await sleep(1);
+      }
+    },
     resume: () => void child?.kill("SIGCONT"),
     async [Symbol.asyncDispose]() {
       await end("SIGKILL");

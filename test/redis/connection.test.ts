@@ -65,7 +65,7 @@ suite("a connection to Redis", () => {
     await using server = await testRedis();
     await using redis = connectRedis({ url: server.url, maxRetryDelay: "100ms" });
     await redis.whenReady();
-    server.pause();
+    await server.pause();
     const pending = redis.command("incr", ["count"]);
     const failed = assert.rejects(pending, { code: "MILLRACE_REDIS_UNAVAILABLE" });
     await server.kill();
@@ -80,7 +80,7 @@ suite("a connection to Redis", () => {
     await using redis = connectRedis({ url: server.url, commandTimeout: "100ms", silenceTimeout: "300ms", maxRetryDelay: "100ms" });
     await redis.whenReady();
     const lost = redisConnectionChannel.next(({ event }) => event === "lost", AbortSignal.timeout(20_000));
-    server.pause();
+    await server.pause();
     await assert.rejects(redis.command("ping", []), { code: "MILLRACE_REDIS_UNAVAILABLE" });
     await lost;
     server.resume();
@@ -174,7 +174,7 @@ suite("a connection to Redis", () => {
     client.on("error", () => {});
     await using redis = connectRedis({ client, commandTimeout: "100ms" });
     await redis.whenReady();
-    server.pause();
+    await server.pause();
     await assert.rejects(redis.command("ping", []), { code: "MILLRACE_REDIS_UNAVAILABLE" });
     await server.kill();
     await eventually("the client has noticed", () => client.status !== "ready");

@@ -184,7 +184,7 @@ suite("memcached servers that fail", () => {
     await using server = await testMemcached();
     await using store = withBreaker(patient(server), { timeout: "200ms", openFor: "20ms", maxOpenFor: "50ms" });
     assert.equal(await works(store), true);
-    server.pause();
+    await server.pause();
     await Promise.all(Array.from({ length: 100 }, (_, i) => assert.rejects(store.claim(`k${i}`, lease), unavailable)));
     assert.ok(store.errors >= 1 && store.errors <= 3, `${store.errors} errors of 100 calls`);
     server.resume();

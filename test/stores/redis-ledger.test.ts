@@ -102,7 +102,7 @@ suite("a ledger over Redis", () => {
     await using ledger = open(server, { staleness: "1s", clock });
     await ledger.settled();
     const stamp = await stampOf(ledger);
-    server.pause();
+    await server.pause();
     clock.advance(1_000);
     assert.equal(ledger.judge(stamp, 0, cities), undefined);
     clock.advance(1);
@@ -337,7 +337,7 @@ suite("a ledger over Redis", () => {
         for (let wait = 0; wait < 60; wait++) await turn();
         await server.command("flushall");
         for (let wait = 0; wait < 60; wait++) await turn();
-        server.pause();
+        await server.pause();
         for (let wait = 0; wait < 30; wait++) await turn();
         server.resume();
         await server.kill();

@@ -209,7 +209,7 @@ suite("a Redis store", () => {
         () => false,
       ),
     );
-    server.pause();
+    await server.pause();
     await Promise.all(Array.from({ length: 100 }, (_, i) => assert.rejects(store.claim(`k${i}`, lease), unavailable)));
     assert.notEqual(store.state, "closed");
     const errors = store.errors;
