@@ -37,8 +37,13 @@ suite("the cached service", () => {
 
   test("every read endpoint is a hit at the second request, and says what it says without a cache", async () => {
     const { token } = await plain.user();
-    const { body: report } = await plain.send("POST", "/reports", { cityId: seattle, text: "Rain.", tags: ["wet"] }, token);
-    await plain.send("POST", `/reports/${report["id"]}/comments`, { text: "Indeed." }, token);
+    const { body: report } = await plain.send<{ id: number }>(
+      "POST",
+      "/reports",
+      { cityId: seattle, text: "Rain.", tags: ["wet"] },
+      token,
+    );
+    await plain.send("POST", `/reports/${report.id}/comments`, { text: "Indeed." }, token);
     for (const path of [
       "/cities?limit=3",
       "/cities?q=sao+p&limit=3",
@@ -48,8 +53,8 @@ suite("the cached service", () => {
       `/cities/${seattle}/observations?from=2015-12-24&to=2015-12-26`,
       `/cities/${seattle}/normals?limit=24`,
       `/cities/${seattle}/reports`,
-      `/reports/${report["id"]}`,
-      `/reports/${report["id"]}/comments`,
+      `/reports/${report.id}`,
+      `/reports/${report.id}/comments`,
       "/reports/2147483647/comments",
     ]) {
       const [first, second, uncached] = [await cached.get(path), await cached.get(path), await plain.get(path)];
@@ -75,7 +80,7 @@ suite("the cached service", () => {
     const path = "/cities/5128581/reports";
     const { token } = await plain.user();
     assert.deepEqual((await cached.get<{ data: unknown[] }>(path)).body.data, []);
-    await plain.send("POST", "/reports", { cityId: 5128581, text: "Snow." }, token);
+    await plain.send<{ id: number }>("POST", "/reports", { cityId: 5128581, text: "Snow." }, token);
     await cache.invalidate("database");
     const { body, headers } = await cached.get<{ data: { text: string }[] }>(path);
     assert.equal(body.data[0]!.text, "Snow.");
