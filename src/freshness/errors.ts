@@ -36,4 +36,10 @@ export const freshnessErrors = defineErrors({
     message: (d: { length: number; max: number }) =>
       `A key of ${d.length} characters cannot be asked about from outside, at most ${d.max} can. Ask cache.why() in the process itself.`,
   },
+  MILLRACE_FRESHNESS_RESTARTED: {
+    when: "The change feed began anew while somebody waited for what it would bring.",
+    next: "Ask again; the answers of before are void in any case.",
+    retryable: true,
+    message: () => "The change feed began anew meanwhile. Ask again.",
+  },
 });

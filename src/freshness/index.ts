@@ -26,3 +26,6 @@ export {
   ask,
   createControl,
 } from "./control.ts";
+export { type Freshness, type FreshnessTokens, createFreshness } from "./create-freshness.ts";
+export { type FreshnessOptions, freshnessDefaults } from "./options.ts";
+export { readToken, tokenKey, writeToken } from "./token.ts";

@@ -11,14 +11,7 @@ import { httpErrors } from "./errors.ts";
 import type { Authenticator } from "./identity/authenticator.ts";
 import type { MultipartLimits, MultipartPart } from "./multipart.ts";
 import { endpointDefaults } from "./endpoint-defaults.ts";
-import {
-  type CacheOff,
-  type CachePolicyOf,
-  type EndpointCachePolicy,
-  type ResolvedCachePolicy,
-  resolveEndpointCache,
-} from "./response-cache/policy.ts";
-import { type keysetOrder, contentTypesKeyword } from "./schemas.ts";
+import type { keysetOrder } from "./schemas.ts";
 
 /** HEAD comes with GET. */
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -96,13 +89,7 @@ export type HandlerInput<Params, Query, Headers, Body, Principal> = HandlerTools
   readonly body: [Body] extends [never] ? undefined : Body extends TSchema ? Static<Body> : never;
   /** The parts of a multipart body, one after the other; only with `multipart`. */
   readonly parts: AsyncIterable<MultipartPart>;
-} & ([Principal] extends [never]
-    ? unknown
-    : {
-        readonly principal: Principal;
-        /** Whose tenant: what the authenticator's tenantId() says. */
-        readonly tenantId: string | undefined;
-      });
+} & ([Principal] extends [never] ? unknown : { readonly principal: Principal });
 
 /** What an endpoint is and demands. Plain data: routes, OpenAPI and documentation are derived from it. */
 export interface EndpointPolicy<Query, Headers, Body, Response, Principal> {
@@ -157,8 +144,6 @@ export interface Endpoint {
   readonly summary: string | undefined;
   readonly description: string | undefined;
   readonly tags: readonly string[];
-  /** How answers are kept when the app has a cache, or why they are not. */
-  readonly cache: ResolvedCachePolicy | CacheOff;
   readonly handler: (input: never) => unknown;
 }
 
@@ -185,13 +170,9 @@ const policyChecks = {
   summary: string,
   description: string,
   tags: given<readonly string[]>("names"),
-  cache: given<EndpointCachePolicy | false>("a policy, or false"),
 };
 
-type AnyPolicy = EndpointPolicy<Shape, Shape, TSchema, unknown, unknown> & {
-  readonly params?: Shape | undefined;
-  readonly cache?: EndpointCachePolicy | false;
-};
+type AnyPolicy = EndpointPolicy<Shape, Shape, TSchema, unknown, unknown> & { readonly params?: Shape | undefined };
 
 const fail = (route: string, reason: string): never => {
   throw httpErrors.create("MILLRACE_HTTP_ENDPOINT_INVALID", { route, reason });
@@ -254,9 +235,7 @@ export function endpoint<
   Principal = never,
 >(
   route: R,
-  policy: EndpointPolicy<Query, Headers, Body, Response, Principal> &
-    ParamsPolicy<R, Params> &
-    CachePolicyOf<R, StaticShape<Params>, QueryOf<Query>, Principal>,
+  policy: EndpointPolicy<Query, Headers, Body, Response, Principal> & ParamsPolicy<R, Params>,
   handler: (input: HandlerInput<Params, Query, Headers, Body, Principal>) => ResultOf<Response> | Promise<ResultOf<Response>>,
 ): Endpoint {
   const { method, path, names } = readRoute(route);
@@ -276,26 +255,16 @@ export function endpoint<
   for (const name of Object.keys(resolved.headers ?? {})) {
     if (name !== name.toLowerCase()) fail(route, `write the header ${name} in lower case.`);
   }
-  const { deadline, response, tags, cache, ...rest } = resolved;
-  const deadlineMs = deadline ?? Infinity;
-  const responses = readResponse(route, response);
+  const { deadline: deadlineMs, response, tags, ...rest } = resolved;
   return Object.freeze({
     route,
     method,
     path,
     handler,
-    deadlineMs,
+    deadlineMs: deadlineMs ?? Infinity,
     tags: Object.freeze([...(tags ?? [])]),
-    ...responses,
+    ...readResponse(route, response),
     ...rest,
-    cache: resolveEndpointCache(cache, {
-      route,
-      isGet: method === "GET",
-      auth: resolved.auth,
-      mayStream: deadlineMs === Infinity || (responses.response !== undefined && contentTypesKeyword in responses.response),
-      headers: Object.keys(resolved.headers ?? {}),
-      deadlineMs,
-    }),
     compress: rest.compress ?? true,
   });
 }

@@ -1,5 +1,4 @@
-// The service as a value: all endpoints on one database. main.ts listens with it, the tests do too. With a cache all that is read is kept,
-// and no endpoint says so.
+// The service as a value: all endpoints on one database. main.ts listens with it, the tests do too.
 
 import { type App, type AppOptions, type Database, createApp } from "millrace";
 import { cityEndpoints } from "./cities/endpoints.ts";
@@ -8,7 +7,7 @@ import { reportReadEndpoints } from "./reports/read-endpoints.ts";
 import { reportWriteEndpoints } from "./reports/write-endpoints.ts";
 import { userEndpoints } from "./users/endpoints.ts";
 
-export interface WeatherOptions extends Pick<AppOptions, "cache" | "cacheTokens" | "logger" | "checkResponses"> {
+export interface WeatherOptions extends Pick<AppOptions, "logger" | "checkResponses"> {
   readonly database: Database;
 }
 

@@ -52,7 +52,6 @@ const getMe = endpoint(
     summary: "The user whose token this is",
     tags: ["users"],
     auth: signedIn,
-    cache: false, // finding out who asks has read all there is
     response: User,
   },
   ({ principal }) => principal,

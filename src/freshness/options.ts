@@ -1,0 +1,72 @@
+// The options of freshness, their checks, and every default in one literal with its reason.
+
+import type { VersionsOptions } from "../cache/index.ts";
+import {
+  type Clock,
+  type Duration,
+  type OptionChecks,
+  boolean,
+  duration,
+  given,
+  integer,
+  oneOf,
+  systemClock,
+} from "../core/index.ts";
+import type { Database } from "../database/index.ts";
+
+export interface FreshnessOptions {
+  /** What is read, and whose writes are noted. */
+  readonly database: Database;
+  /**
+   * The primary, directly: for the change feed, which needs sessions of its own. Default: the database's own address. Name it when the
+   * database's address leads to a standby, or through a pooler in transaction mode.
+   */
+  readonly url?: string | undefined;
+  /** Further databases whose writes are this process's own: the primary, when `database` is a standby. Default: none. */
+  readonly writers?: readonly Database[];
+  /** "logical": decoding of the log. "triggers": a log table. Default "auto": logical where the server and the role allow it. */
+  readonly source?: "auto" | "logical" | "triggers";
+  /** How old an answer may be in a process that has not written itself. Default "1s". At least "100ms". */
+  readonly bound?: Duration;
+  /** Makes on the server what is missing: slot, publication, triggers. Default true; false: `millrace freshness setup` does it. */
+  readonly setup?: boolean;
+  /** Learns from the other processes what was written before this one began, so that a shared store is of use at once. Default false. */
+  readonly history?: boolean;
+  /** Creates the persistent slot although the server bounds what it may keep of the log by nothing. Default false. */
+  readonly allowUnboundedSlot?: boolean;
+  /** The size of the sketch of versions. */
+  readonly versions?: VersionsOptions;
+  /** Fills that begin so many milliseconds after a snapshot was asked for may share it. Default 5. 0: never. */
+  readonly sampleShareMs?: number;
+  readonly clock?: Clock;
+}
+
+export const freshnessDefaults = {
+  writers: [],
+  source: "auto",
+  bound: "1s", // what a person takes for "at once" after somebody else's change; four marks a second cost next to nothing
+  setup: true,
+  history: false, // costs 8 MB to carry over, and is of use only with a shared store
+  allowUnboundedSlot: false, // a slot that nobody reads fills the disk
+  versions: {},
+  sampleShareMs: 5, // a snapshot takes about as long as a read; an older one only means that writes of these milliseconds invalidate
+  clock: systemClock,
+} as const satisfies Partial<FreshnessOptions>;
+
+export const freshnessChecks = {
+  database: given<Database>("a Database"),
+  url: {
+    expected: "a URL that begins with postgresql:// or postgres://",
+    secret: true,
+    read: (value: string) => (/^postgres(?:ql)?:\/\//i.test(value) && URL.canParse(value) ? value : undefined),
+  },
+  writers: given<readonly Database[]>("databases"),
+  source: oneOf("auto", "logical", "triggers"),
+  bound: duration("100ms"),
+  setup: boolean,
+  history: boolean,
+  allowUnboundedSlot: boolean,
+  versions: given<VersionsOptions>("an object"),
+  sampleShareMs: integer(0, 1_000),
+  clock: given<Clock>("a clock"),
+} satisfies OptionChecks<FreshnessOptions>;
