@@ -1,4 +1,4 @@
-// The cache as its users see it. docs/cache.md explains it; flow.ts has an entry's life.
+// The cache as its users see it. docs/cache.md explains it; create-cache.ts has an entry's life.
 
 import type { Closeable, Duration } from "../core/index.ts";
 import type { Demand, Findings, Ledger, Refusal } from "./ledger.ts";

@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { suite, test } from "node:test";
 import { type ManualClock, createManualClock } from "../core/index.ts";
 import type { Cache, CachePolicy, FillTools, Outcome } from "./cache.ts";
-import { type CacheOptions, createCache, createLocalLedger } from "./index.ts";
+import { type CacheOptions, cacheCheckChannel, createCache, createLocalLedger } from "./index.ts";
 
 /** No early refreshes and ttls as they are written, unless a test is about them. */
 const exact = { random: () => 0.5, earlyRefresh: 0 } as const satisfies CacheOptions;
@@ -326,6 +326,35 @@ suite("createCache", () => {
     assert.equal(cache.peek("k")?.value, "two");
     assert.equal(cache.stats().refreshes, 1);
     await cache.close();
+  });
+
+  test("makes a share of hits again, and counts what no write explains", async () => {
+    const { cache } = cacheWith({ check: { ratio: 1 } });
+    let source = "one";
+    const policy = { tags: ["t"] };
+    const next = () => cacheCheckChannel.next(() => true, AbortSignal.timeout(10_000));
+    const results: string[] = [];
+    const hit = async () => {
+      const message = next();
+      await cache.get("k", policy, () => source);
+      results.push((await message).result);
+    };
+    await cache.get("k", policy, () => source);
+    await hit();
+    source = "two"; // and nobody says so
+    await hit();
+    const message = next();
+    await cache.get("k", policy, async () => {
+      await cache.invalidate("t");
+      return source;
+    });
+    results.push((await message).result);
+    assert.deepEqual(results, ["same", "mismatch", "overtaken"]);
+    assert.deepEqual([cache.stats().checked, cache.stats().mismatches], [3, 1]);
+    await cache.get("untagged", {}, () => 1);
+    await cache.get("untagged", {}, () => 2);
+    await turn();
+    assert.equal(cache.stats().checked, 3, "a change that nobody could have named is no mistake");
   });
 
   test("goes around itself when it is closed, and leaves nothing behind", async () => {

@@ -27,6 +27,7 @@ import type { Demand, Ledger, Refusal } from "./ledger.ts";
 import { createLocalLedger } from "./local-ledger.ts";
 import { type MemoryTier, createMemoryTier } from "./memory.ts";
 import { nameToInvalidate, namesOfKey } from "./names.ts";
+import { OnlineCheck } from "./online-check.ts";
 import { type CacheOptions, cacheChecks, cacheDefaults } from "./options.ts";
 import { Policies, type Policy } from "./policy.ts";
 import { refusalSentence } from "./refusals.ts";
@@ -97,6 +98,8 @@ class TieredCache implements Cache {
   readonly #memory: MemoryTier<Entry> | undefined;
   readonly #shared: SharedTier | undefined;
   readonly #leaseMs: number;
+  readonly #checkRatio: number;
+  readonly #onlineCheck: OnlineCheck;
   readonly #policies: Policies;
   readonly #flights = new Map<string, Flight>();
   /** All of them, those that nobody can join included: close() waits for them. */
@@ -114,8 +117,6 @@ class TieredCache implements Cache {
     fills: 0,
     fillErrors: 0,
     refreshes: 0,
-    checked: 0,
-    mismatches: 0,
   };
   #closed: Promise<void> | undefined;
 
@@ -136,6 +137,8 @@ class TieredCache implements Cache {
         ? undefined
         : createMemoryTier<Entry>({ ...options.memory, name: options.name, sizeOf: bytesOfEntry });
     this.#leaseMs = options.lease;
+    this.#checkRatio = options.check.ratio;
+    this.#onlineCheck = new OnlineCheck(this.#name, this.ledger, this.#clock);
     this.#shared =
       options.store &&
       new SharedTier(options.store, this.#name, this.#clock, this.#maxValueBytes, (madeAtMs, ttlMs, computeMs) =>
@@ -163,6 +166,7 @@ class TieredCache implements Cache {
       refusal = this.#refusalOf(entry, nowMs, options?.demand);
       if (refusal === undefined) {
         this.#counts.hits++;
+        if (this.#checkRatio > 0 && this.#random() < this.#checkRatio) this.#check(key, policy, fill, options, entry);
         if (nowMs >= entry.refreshFromMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
         this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
         return hitOf(entry, nowMs, "memory");
@@ -228,7 +232,15 @@ class TieredCache implements Cache {
   }
 
   stats(): CacheStats {
-    return { memory: this.#memory?.stats(), ...this.#counts, refusals: { ...this.#refusals }, store: this.#storeStats() };
+    const { checked, mismatches } = this.#onlineCheck;
+    return {
+      memory: this.#memory?.stats(),
+      ...this.#counts,
+      checked,
+      mismatches,
+      refusals: { ...this.#refusals },
+      store: this.#storeStats(),
+    };
   }
 
   #storeStats(): CacheStats["store"] {
@@ -246,6 +258,7 @@ class TieredCache implements Cache {
   }
 
   async #end(): Promise<void> {
+    this.#onlineCheck.close();
     for (const flight of [...this.#flying]) {
       if (flight.waiters.size === 0) this.#abandon(flight);
       else flight.inBackground = false; // ends with its last caller
@@ -523,6 +536,13 @@ class TieredCache implements Cache {
       },
       { previous: entry },
     );
+  }
+
+  #check<Value>(key: string, given: CachePolicy, fill: Fill<Value>, options: ReadOptions<Value> | undefined, entry: Entry): void {
+    // What depends on nothing but its key is nobody's to invalidate when something changes: only its ttl ends it.
+    if (entry.names.length <= namesOfKey(key).length) return;
+    const timeoutMs = this.#policies.resolve(given).hardTimeoutMs;
+    this.#onlineCheck.begin({ key, entry, fill, codec: options?.codec, timeoutMs });
   }
 
   async #fly(flight: Flight): Promise<void> {

@@ -31,6 +31,13 @@ export const cacheErrors = defineErrors({
     message: (d: { cache: string; name: unknown; problem: string }) =>
       `Cache "${d.cache}": ${typeof d.name === "string" ? JSON.stringify(d.name.slice(0, 200)) : `a ${typeof d.name}`} ${d.problem}.`,
   },
+  MILLRACE_CACHE_ARGUMENT_UNKEYABLE: {
+    when: "A memoised function is called with something of which no stable key can be made: a function, an instance, a cycle.",
+    next: "Pass plain values, or say with `keyOf` what of the arguments decides the answer.",
+    retryable: false,
+    message: (d: { memo: string; problem: string }) =>
+      `No key can be made of the arguments of "${d.memo}": ${d.problem}. Pass plain values, or give memoize() a \`keyOf\`.`,
+  },
   MILLRACE_CACHE_LEDGER_MISSING: {
     when: "A cache with a shared store has no ledger: nothing could tell one process what another has invalidated.",
     next: "Pass the ledger that the processes share (millrace/freshness, or createRedisLedger), or leave the store out.",

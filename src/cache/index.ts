@@ -5,6 +5,7 @@ export * from "./dependency-hash.ts";
 export * from "./errors.ts";
 export type * from "./ledger.ts";
 export { createLocalLedger } from "./local-ledger.ts";
+export { type MemoizeOptions, type Memoized, memoize } from "./memoize.ts";
 export * from "./memory.ts";
 export * from "./options.ts";
 export { type RedisLedger, createRedisLedger } from "./redis-ledger.ts";
