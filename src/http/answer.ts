@@ -6,13 +6,43 @@ import { isExportStream } from "../database/index.ts";
 import { encodeElsewhere, encodeNow, encodeStream } from "./compression/encode.ts";
 import { type Negotiated, isCompressible, negotiateCoding } from "./compression/negotiate.ts";
 import { httpErrors } from "./errors.ts";
-import { type Exchange, pathOf } from "./exchange.ts";
+import type { CompiledEndpoint } from "./compile.ts";
+import type { Exchange } from "./exchange.ts";
 import { compressionDefaults } from "./options.ts";
-import { failureOf, problemDocument } from "./problem-table.ts";
+import { type Failure, failureOf, problemDocument } from "./problem-table.ts";
+import { pathOf } from "./validation/request-input.ts";
 
 const jsonType = "application/json; charset=utf-8";
 const textType = "text/plain; charset=utf-8";
 const bytesType = "application/octet-stream";
+
+/** A result as bytes or text, and the type that it has when the handler names none. */
+export interface RenderedResult {
+  readonly body: string | Buffer;
+  readonly type: string;
+  /** RFC 8288 links to the neighbouring pages of a list. */
+  readonly links: string | undefined;
+}
+
+/**
+ * What `result`, which is no stream, becomes; undefined for nothing.
+ * @throws MILLRACE_HTTP_RESPONSE_INVALID with checkResponses, and what JSON.stringify throws
+ */
+export function renderResult(target: CompiledEndpoint, url: string, result: unknown): RenderedResult | undefined {
+  if (result === undefined) return undefined;
+  if (typeof result === "string") return { body: result, type: textType, links: undefined };
+  if (result instanceof Uint8Array) {
+    const body = Buffer.isBuffer(result) ? result : Buffer.from(result.buffer, result.byteOffset, result.byteLength);
+    return { body, type: bytesType, links: undefined };
+  }
+  const text = JSON.stringify(result) as string | undefined;
+  if (text === undefined) return undefined;
+  if (target.validateResponse) {
+    const errors = target.validateResponse(JSON.parse(text), text.length);
+    if (errors) throw httpErrors.create("MILLRACE_HTTP_RESPONSE_INVALID", { route: target.endpoint.route, errors });
+  }
+  return { body: text, type: jsonType, links: target.orderBy && pageLinks(url, result) };
+}
 
 /** Answers with what a handler returned. Does nothing when the request has been answered already. */
 export function sendResult(exchange: Exchange, result: unknown): void {
@@ -23,47 +53,29 @@ export function sendResult(exchange: Exchange, result: unknown): void {
     return;
   }
   try {
-    const { status } = target!.endpoint;
+    const { status, auth } = target!.endpoint;
     if (status !== 200 && reply.statusCode === 200) reply.code(status);
     if (result instanceof Readable) return sendStream(exchange, result);
-    if (result === undefined || reply.statusCode === 204 || reply.statusCode === 304) return sendNothing(exchange);
-    if (typeof result === "string") return sendBody(exchange, result, textType);
-    if (result instanceof Uint8Array) {
-      return sendBody(
-        exchange,
-        Buffer.isBuffer(result) ? result : Buffer.from(result.buffer, result.byteOffset, result.byteLength),
-        bytesType,
-      );
-    }
-    sendJson(exchange, result);
+    if (reply.statusCode === 204 || reply.statusCode === 304) return sendNothing(exchange);
+    const rendered = renderResult(target!, exchange.request.url, result);
+    if (!rendered) return sendNothing(exchange);
+    if (rendered.links !== undefined) reply.header("link", rendered.links);
+    if (auth && rendered.type === jsonType && !reply.hasHeader("cache-control")) reply.header("cache-control", "no-store"); // somebody's own data
+    sendBody(exchange, rendered.body, rendered.type);
   } catch (error) {
     sendFailure(exchange, error);
   }
 }
 
-function sendJson(exchange: Exchange, result: unknown): void {
-  const { target, reply } = exchange;
-  const text = JSON.stringify(result) as string | undefined;
-  if (text === undefined) return sendNothing(exchange);
-  if (target!.validateResponse) {
-    const errors = target!.validateResponse(JSON.parse(text), text.length);
-    if (errors) throw httpErrors.create("MILLRACE_HTTP_RESPONSE_INVALID", { route: target!.endpoint.route, errors });
-  }
-  if (target!.orderBy) setPageLinks(exchange, result);
-  if (target!.endpoint.auth && !reply.hasHeader("cache-control")) reply.header("cache-control", "no-store"); // somebody's own data
-  sendBody(exchange, text, jsonType);
-}
-
-function sendNothing(exchange: Exchange): void {
+export function sendNothing(exchange: Exchange): void {
   exchange.answer();
   exchange.reply.send();
 }
 
-/** RFC 8288 links to the neighbouring pages, with the rest of the query as it was asked. */
-function setPageLinks(exchange: Exchange, result: unknown): void {
+/** Links to the neighbouring pages, with the rest of the query as it was asked. */
+function pageLinks(url: string, result: unknown): string | undefined {
   const { page } = result as { page?: { next?: string | null; previous?: string | null } };
-  if (!page?.next && !page?.previous) return;
-  const { url } = exchange.request;
+  if (!page?.next && !page?.previous) return undefined;
   const path = pathOf(url);
   const others = new URLSearchParams(url.slice(path.length));
   const linkTo = (cursor: string, rel: string): string => {
@@ -71,7 +83,18 @@ function setPageLinks(exchange: Exchange, result: unknown): void {
     return `<${path}?${others.toString()}>; rel="${rel}"`;
   };
   const links = [...(page.next ? [linkTo(page.next, "next")] : []), ...(page.previous ? [linkTo(page.previous, "prev")] : [])];
-  exchange.reply.header("link", links.join(", "));
+  return links.join(", ");
+}
+
+/** Names in `header`, which is a list, and `more`, each once. "*" stays alone. */
+export function addVary(header: string, more: string): string {
+  if (header === "*" || more === "*") return "*";
+  const names = new Map(
+    [...header.split(","), ...more.split(",")]
+      .map((name) => name.trim())
+      .flatMap((name) => (name ? [[name.toLowerCase(), name]] : [])),
+  );
+  return [...names.values()].join(", ");
 }
 
 /** How the body is to be encoded: undefined when this answer is never encoded, whoever asks. */
@@ -81,9 +104,7 @@ function codingOf(exchange: Exchange, type: string): Negotiated | undefined {
   const cacheControl = reply.getHeader("cache-control");
   if (typeof cacheControl === "string" && cacheControl.includes("no-transform")) return undefined;
   const vary = reply.getHeader("vary");
-  if (vary === undefined) reply.header("vary", "accept-encoding");
-  else if (vary !== "*" && !String(vary).toLowerCase().includes("accept-encoding"))
-    reply.header("vary", `${String(vary)}, accept-encoding`);
+  reply.header("vary", vary === undefined ? "accept-encoding" : addVary(String(vary), "accept-encoding"));
   return negotiateCoding(exchange.request.headers["accept-encoding"]);
 }
 
@@ -116,7 +137,7 @@ function sendBody(exchange: Exchange, body: string | Buffer, defaultType: string
   );
 }
 
-function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
+export function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
   exchange.answer();
   exchange.bytes = typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length;
   exchange.reply.send(bytes);
@@ -174,10 +195,15 @@ export function sendFailure(exchange: Exchange, error: unknown): void {
 
 /** As sendFailure(), also when a stream was about to be the answer but failed before its first byte. */
 export function sendProblem(exchange: Exchange, error: unknown): void {
-  const { reply, request, requestId } = exchange;
   exchange.cut = false;
   const failure = failureOf(error);
   logFailure(exchange, error, failure.status);
+  sendFailureDocument(exchange, failure);
+}
+
+/** Answers with a failure that is known already. */
+export function sendFailureDocument(exchange: Exchange, failure: Failure): void {
+  const { reply, request, requestId } = exchange;
   for (const name of staleHeaders) if (reply.hasHeader(name)) reply.removeHeader(name);
   if (failure.headers) reply.headers(failure.headers);
   exchange.answer();

@@ -122,6 +122,8 @@ type WithDefault =
   | "bodyLimit"
   | "maxHeaderBytes"
   | "maxParamLength"
+  | "cache"
+  | "cacheName"
   | "checkResponses"
   | "docs"
   | "health"
@@ -133,4 +135,4 @@ type Durations = "headersTimeout" | "requestTimeout" | "keepAliveTimeout" | "dra
 
 /** The options with their defaults; durations in milliseconds. */
 type ResolvedAppOptions = Required<Pick<AppOptions, WithDefault>> &
-  Pick<AppOptions, "database" | "logger" | "trustProxy"> & { readonly [Name in Durations]: number };
+  Pick<AppOptions, "database" | "cacheTokens" | "logger" | "trustProxy"> & { readonly [Name in Durations]: number };

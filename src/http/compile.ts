@@ -3,6 +3,9 @@
 import { type Endpoint } from "./endpoint.ts";
 import { httpErrors } from "./errors.ts";
 import { type MultipartLimits, resolveMultipartLimits } from "./multipart.ts";
+import { isForAuthorized } from "./response-cache/fill.ts";
+import { type CachePlan, createCachePlan } from "./response-cache/plan.ts";
+import type { CacheOff } from "./response-cache/policy.ts";
 import { contentTypesKeyword, keysetOrder } from "./schemas.ts";
 import { RecordReader } from "./validation/record-reader.ts";
 import { type JsonSchema, strictSchema } from "./validation/strict-schema.ts";
@@ -18,6 +21,8 @@ export interface CompiledEndpoint {
   readonly validateBody: Validate | undefined;
   readonly validateResponse: Validate | undefined;
   readonly multipartLimits: Required<MultipartLimits> | undefined;
+  /** How its answers are kept, or why they are not. */
+  readonly cachePlan: CachePlan | CacheOff;
 }
 
 /** The JSON Schema of an object with these properties, required unless optional or with a default. */
@@ -30,7 +35,7 @@ export function shapeSchema(shape: Readonly<Record<string, unknown>>, additional
 
 /** @throws MILLRACE_HTTP_ENDPOINT_INVALID when a schema cannot be compiled */
 export function compileEndpoint(endpoint: Endpoint, checkResponses: boolean): CompiledEndpoint {
-  const { params, query, headers, body, response, multipart } = endpoint;
+  const { params, query, headers, body, response, multipart, cache } = endpoint;
   try {
     return {
       endpoint,
@@ -44,6 +49,7 @@ export function compileEndpoint(endpoint: Endpoint, checkResponses: boolean): Co
         checkResponses && response && !(contentTypesKeyword in response)
           ? compileValidator(strictSchema(response), "body")
           : undefined,
+      cachePlan: typeof cache === "string" ? cache : createCachePlan(cache, isForAuthorized(cache.cacheControl)),
       multipartLimits: multipart && resolveMultipartLimits(endpoint.route, multipart),
     };
   } catch (error) {

@@ -79,3 +79,45 @@ test("keyset refuses limits that cannot be", () => {
   assert.throws(() => keyset({ orderBy: ["id"], max: 0 }), RangeError);
   assert.throws(() => keyset({ orderBy: ["id"], max: 10, default: 11 }), RangeError);
 });
+
+test("a cache policy stands on GETs only, and with auth it says for whom", () => {
+  const auth = bearer({ identify: (token) => ({ token }), principalId: ({ token }) => token });
+  const ofTenants = bearer({ identify: (token) => ({ token }), principalId: ({ token }) => token, tenantId: () => "t" });
+  // @ts-expect-error a POST has none
+  assert.throws(() => endpoint("POST /x", { cache: { ttl: "1m" } }, () => 1), invalid(/cache is for GET endpoints/));
+  // @ts-expect-error for whom?
+  assert.throws(() => endpoint("GET /x", { auth, cache: { ttl: "1m" } }, () => 1), invalid(/scope: "user" or "tenant"/));
+  // @ts-expect-error not for everybody
+  assert.throws(() => endpoint("GET /x", { auth, cache: { scope: "public" } }, () => 1), invalid(/scope: "user" or "tenant"/));
+  // @ts-expect-error nobody is identified
+  assert.throws(() => endpoint("GET /x", { cache: { scope: "user" } }, () => 1), invalid(/needs auth/));
+  // @ts-expect-error true is no policy
+  assert.throws(() => endpoint("GET /x", { cache: true }, () => 1), invalid(/takes a policy/));
+  assert.throws(() => endpoint("GET /x", { auth, cache: { scope: "tenant" } }, () => 1), invalid(/tenantId/));
+  assert.throws(() => endpoint("GET /x", { cache: { vary: ["X-Unit"] } }, () => 1), invalid(/lower case/));
+  assert.throws(() => endpoint("GET /x", { cache: { vary: ["cookie"] } }, () => 1), invalid(/somebody's own/));
+  assert.throws(() => endpoint("GET /x", { cache: { cacheControl: "a\r\nb: c" } }, () => 1), { code: "MILLRACE_OPTION_INVALID" });
+  assert.throws(() => endpoint("GET /x", { cache: { tll: "1m" } as object }, () => 1), {
+    code: "MILLRACE_OPTION_UNKNOWN",
+    message: /Did you mean "ttl"/,
+  });
+  endpoint("GET /x", { auth, cache: { scope: "user" } }, ({ principal }) => principal.token);
+  endpoint("GET /x", { auth: ofTenants, cache: { scope: "tenant" } }, ({ tenantId }) => tenantId);
+  endpoint("GET /x", { auth, cache: false }, () => 1);
+  const params = { id: Type.Integer() };
+  endpoint("GET /x/:id", { params, cache: { depends: ({ params: { id } }) => [`x:${id.toFixed()}`] } }, () => 1);
+  // @ts-expect-error the id is a number
+  endpoint("GET /x/:id", { params, cache: { depends: ({ params: { id } }) => [id.trim()] } }, () => 1);
+});
+
+test("what an endpoint says nothing about is cached when it may be: a GET without auth that is no stream", () => {
+  const auth = bearer({ identify: (token) => ({ token }), principalId: ({ token }) => token });
+  const kind = ({ cache }: { cache: unknown }) => (typeof cache === "string" ? cache : (cache as { scope: string }).scope);
+  assert.equal(kind(endpoint("GET /x", {}, () => 1)), "public");
+  assert.equal(kind(endpoint("GET /x", { cache: false }, () => 1)), "off");
+  assert.equal(kind(endpoint("GET /x", { auth }, () => 1)), "auth");
+  assert.equal(kind(endpoint("POST /x", {}, () => 1)), "method");
+  assert.equal(kind(endpoint("GET /x", { deadline: "none" }, () => 1)), "stream");
+  assert.equal(kind(endpoint("GET /x", { response: bytes("text/csv") }, () => "")), "stream");
+  assert.equal(kind(endpoint("GET /x", { response: bytes("text/csv"), cache: {} }, () => "")), "public");
+});

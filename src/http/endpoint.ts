@@ -11,7 +11,14 @@ import { httpErrors } from "./errors.ts";
 import type { Authenticator } from "./identity/authenticator.ts";
 import type { MultipartLimits, MultipartPart } from "./multipart.ts";
 import { endpointDefaults } from "./endpoint-defaults.ts";
-import type { keysetOrder } from "./schemas.ts";
+import {
+  type CacheOff,
+  type CachePolicyOf,
+  type EndpointCachePolicy,
+  type ResolvedCachePolicy,
+  resolveEndpointCache,
+} from "./response-cache/policy.ts";
+import { type keysetOrder, contentTypesKeyword } from "./schemas.ts";
 
 /** HEAD comes with GET. */
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -89,7 +96,13 @@ export type HandlerInput<Params, Query, Headers, Body, Principal> = HandlerTools
   readonly body: [Body] extends [never] ? undefined : Body extends TSchema ? Static<Body> : never;
   /** The parts of a multipart body, one after the other; only with `multipart`. */
   readonly parts: AsyncIterable<MultipartPart>;
-} & ([Principal] extends [never] ? unknown : { readonly principal: Principal });
+} & ([Principal] extends [never]
+    ? unknown
+    : {
+        readonly principal: Principal;
+        /** Whose tenant: what the authenticator's tenantId() says. */
+        readonly tenantId: string | undefined;
+      });
 
 /** What an endpoint is and demands. Plain data: routes, OpenAPI and documentation are derived from it. */
 export interface EndpointPolicy<Query, Headers, Body, Response, Principal> {
@@ -144,6 +157,8 @@ export interface Endpoint {
   readonly summary: string | undefined;
   readonly description: string | undefined;
   readonly tags: readonly string[];
+  /** How answers are kept when the app has a cache, or why they are not. */
+  readonly cache: ResolvedCachePolicy | CacheOff;
   readonly handler: (input: never) => unknown;
 }
 
@@ -170,9 +185,13 @@ const policyChecks = {
   summary: string,
   description: string,
   tags: given<readonly string[]>("names"),
+  cache: given<EndpointCachePolicy | false>("a policy, or false"),
 };
 
-type AnyPolicy = EndpointPolicy<Shape, Shape, TSchema, unknown, unknown> & { readonly params?: Shape | undefined };
+type AnyPolicy = EndpointPolicy<Shape, Shape, TSchema, unknown, unknown> & {
+  readonly params?: Shape | undefined;
+  readonly cache?: EndpointCachePolicy | false;
+};
 
 const fail = (route: string, reason: string): never => {
   throw httpErrors.create("MILLRACE_HTTP_ENDPOINT_INVALID", { route, reason });
@@ -235,7 +254,9 @@ export function endpoint<
   Principal = never,
 >(
   route: R,
-  policy: EndpointPolicy<Query, Headers, Body, Response, Principal> & ParamsPolicy<R, Params>,
+  policy: EndpointPolicy<Query, Headers, Body, Response, Principal> &
+    ParamsPolicy<R, Params> &
+    CachePolicyOf<R, StaticShape<Params>, QueryOf<Query>, Principal>,
   handler: (input: HandlerInput<Params, Query, Headers, Body, Principal>) => ResultOf<Response> | Promise<ResultOf<Response>>,
 ): Endpoint {
   const { method, path, names } = readRoute(route);
@@ -255,16 +276,26 @@ export function endpoint<
   for (const name of Object.keys(resolved.headers ?? {})) {
     if (name !== name.toLowerCase()) fail(route, `write the header ${name} in lower case.`);
   }
-  const { deadline: deadlineMs, response, tags, ...rest } = resolved;
+  const { deadline, response, tags, cache, ...rest } = resolved;
+  const deadlineMs = deadline ?? Infinity;
+  const responses = readResponse(route, response);
   return Object.freeze({
     route,
     method,
     path,
     handler,
-    deadlineMs: deadlineMs ?? Infinity,
+    deadlineMs,
     tags: Object.freeze([...(tags ?? [])]),
-    ...readResponse(route, response),
+    ...responses,
     ...rest,
+    cache: resolveEndpointCache(cache, {
+      route,
+      isGet: method === "GET",
+      auth: resolved.auth,
+      mayStream: deadlineMs === Infinity || (responses.response !== undefined && contentTypesKeyword in responses.response),
+      headers: Object.keys(resolved.headers ?? {}),
+      deadlineMs,
+    }),
     compress: rest.compress ?? true,
   });
 }

@@ -16,6 +16,7 @@ import type { CompiledEndpoint } from "./compile.ts";
 import { httpErrors } from "./errors.ts";
 import { type Kit, setCommonHeaders } from "./kit.ts";
 import { type MultipartPart, multipartParts } from "./multipart.ts";
+import { pathOf } from "./validation/request-input.ts";
 
 const exchangeKey: unique symbol = Symbol("millrace.exchange");
 
@@ -29,12 +30,6 @@ export const exchangeOf = (request: FastifyRequest): Exchange | undefined => (re
 /** One listener for all responses: no closure per request. */
 function onClose(this: ServerResponse): void {
   (this as Marked)[exchangeKey]?.finish();
-}
-
-/** The path of a URL, without its query. */
-export function pathOf(url: string): string {
-  const question = url.indexOf("?");
-  return question === -1 ? url : url.slice(0, question);
 }
 
 export class Exchange implements WorkContext {
@@ -92,6 +87,11 @@ export class Exchange implements WorkContext {
 
   get log(): FastifyBaseLogger {
     return this.request.log;
+  }
+
+  /** The handler's name for `tenant`, as the authenticator has found it. */
+  get tenantId(): string | undefined {
+    return this.tenant;
   }
 
   /** What the request's `traceparent` and `tracestate` say. */

@@ -1,6 +1,15 @@
 export { endpointDefaults } from "./endpoint-defaults.ts";
 export { type App, type ListenOptions, createApp } from "./app.ts";
-export { type DrainMessage, type RequestMessage, drainChannel, requestChannel } from "./channels.ts";
+export {
+  type DrainMessage,
+  type RequestMessage,
+  type ResponseCacheMessage,
+  type TokenIgnoredMessage,
+  drainChannel,
+  requestChannel,
+  responseCacheChannel,
+  tokenIgnoredChannel,
+} from "./channels.ts";
 export { type Endpoint, type HandlerInput, type HandlerTools, type Method, type Route, endpoint } from "./endpoint.ts";
 export { httpErrors } from "./errors.ts";
 export { type Authenticator, type IdentifyTools, unauthenticated } from "./identity/authenticator.ts";
@@ -8,9 +17,17 @@ export { type BearerOptions, bearer, optionalBearer } from "./identity/bearer.ts
 export { hashPassword, verifyPassword } from "./identity/password.ts";
 export { createToken, hashToken, verifyToken } from "./identity/token.ts";
 export type { MultipartField, MultipartFile, MultipartLimits, MultipartPart } from "./multipart.ts";
-export { type OpenApiDocument, openApiDocument } from "./openapi/document.ts";
+export { type OpenApiDocument, type OpenApiOptions, openApiDocument } from "./openapi/document.ts";
 export { type AppOptions, type PluginOptions, appDefaults } from "./options.ts";
 export { millracePlugin } from "./plugin.ts";
 export { type FieldError, type ProblemDocument, type ProblemOptions, Problem, problem } from "./problem.ts";
 export { type ProblemRow, problemTable } from "./problem-table.ts";
 export { type KeysetOptions, type KeysetQuery, type TPage, bytes, keyset, page } from "./schemas.ts";
+export {
+  type CacheQuestion,
+  type EndpointCachePolicy,
+  type PublicCachePolicy,
+  type ScopedCachePolicy,
+  endpointCacheDefaults,
+} from "./response-cache/policy.ts";
+export { type CacheTokens, freshnessTokenHeader, maxTokenLength } from "./response-cache/tokens.ts";

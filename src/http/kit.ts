@@ -2,6 +2,8 @@
 
 import type { FastifyBaseLogger, FastifyReply } from "fastify";
 import type { Database } from "../database/index.ts";
+import type { ResponseCache } from "./response-cache/consult.ts";
+import type { CacheTokens } from "./response-cache/tokens.ts";
 
 export interface Kit {
   readonly database: Database | undefined;
@@ -9,6 +11,9 @@ export interface Kit {
   readonly log: FastifyBaseLogger;
   /** On every answer, built once. */
   readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Undefined: nothing is cached, and no request pays for it. */
+  readonly responseCache: ResponseCache | undefined;
+  readonly tokens: CacheTokens | undefined;
   /** From the first moment of a drain: /readyz fails, and answers close their connections. */
   draining: boolean;
 }

@@ -4,8 +4,9 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { sendProblem } from "./answer.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { httpErrors } from "./errors.ts";
-import { Exchange, exchangeOf, pathOf } from "./exchange.ts";
+import { Exchange, exchangeOf } from "./exchange.ts";
 import type { Kit } from "./kit.ts";
+import { pathOf } from "./validation/request-input.ts";
 
 /** Which methods each path takes, looked at only when nothing was found. */
 function createMethodsOf(endpoints: readonly Endpoint[]): (path: string) => string[] {

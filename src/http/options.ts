@@ -1,9 +1,11 @@
 // The options of http, their checks, and every default in one literal with its reason.
 
 import type { Logger, LoggerOptions } from "pino";
+import type { Cache } from "../cache/index.ts";
 import { type Duration, type OptionChecks, boolean, duration, given, integer, string } from "../core/index.ts";
 import type { Database } from "../database/index.ts";
 import type { Endpoint } from "./endpoint.ts";
+import type { CacheTokens } from "./response-cache/tokens.ts";
 
 /** Numbers of the encoders, from docs/compression.md: 20 KB of JSON, microseconds and bytes. */
 export const compressionDefaults = {
@@ -23,13 +25,22 @@ export interface PluginOptions {
   readonly endpoints: readonly Endpoint[];
   /** The handlers' `db`, and what readiness asks. */
   readonly database?: Database | undefined;
+  /**
+   * Where answers are kept, from createCache(). With it every GET endpoint without `auth` is cached unless it says `cache: false`. The app does
+   * not close it. Default false: nothing is cached.
+   */
+  readonly cache?: Cache | false;
+  /** What the cache is called in Cache-Status. Default "millrace". */
+  readonly cacheName?: string;
+  /** Read-your-writes across processes: makes and reads the tokens in Freshness-Token headers. Default: none. */
+  readonly cacheTokens?: CacheTokens | undefined;
   /** Validates answers against their schemas, and answers 500 when they do not match. For development and tests. Default false. */
   readonly checkResponses?: boolean;
   /** Serves /openapi.json, /docs and /docs/problems. Default true. */
   readonly docs?: boolean;
   /** Serves /healthz and /readyz. Default true. */
   readonly health?: boolean;
-  /** Title and version of the OpenAPI document. */
+  /** Title and version of the OpenAPI document. Answers that a release of another version has cached are not found. */
   readonly title?: string;
   readonly version?: string;
   /** Strict-Transport-Security on every answer: only behind TLS. Default false. */
@@ -62,6 +73,8 @@ export interface AppOptions extends PluginOptions {
 
 export const pluginDefaults = {
   endpoints: [], // the kit's own routes, and whatever is added to app.fastify
+  cache: false, // whoever has none pays nothing
+  cacheName: "millrace",
   checkResponses: false, // costs as much again as the encoding
   docs: true,
   health: true,
@@ -86,6 +99,15 @@ export const appDefaults = {
 export const pluginChecks = {
   endpoints: given<readonly Endpoint[]>("endpoints"),
   database: given<Database>("a Database"),
+  cache: {
+    expected: "a cache from createCache(), or false",
+    read: (value: Cache | false) => (value === false || typeof value?.read === "function" ? value : undefined),
+  },
+  cacheName: {
+    expected: 'a token as RFC 8941 defines it, such as "millrace"',
+    read: (value: string) => (/^[A-Za-z*][A-Za-z0-9:/!#$%&'*+.^_`|~-]{0,99}$/.test(value) ? value : undefined),
+  },
+  cacheTokens: given<CacheTokens>("an object with issue() and read()"),
   checkResponses: boolean,
   docs: boolean,
   health: boolean,

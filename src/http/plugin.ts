@@ -18,15 +18,21 @@ import { type PluginOptions, pluginChecks, pluginDefaults } from "./options.ts";
 import { arrive, work } from "./pipeline.ts";
 import { parseJsonBody } from "./validation/json-body.ts";
 
-type ServeOptions = Required<Omit<PluginOptions, "database">> & Pick<PluginOptions, "database">;
+type ServeOptions = Required<Omit<PluginOptions, "database" | "cacheTokens">> & Pick<PluginOptions, "database" | "cacheTokens">;
 
 /** What every request of one app shares. */
 export function createKit(options: ServeOptions, fastify: FastifyInstance): Kit {
+  const headers = commonHeaders(options.strictTransportSecurity);
+  const { cache, cacheName: name, version } = options;
   return {
     database: options.database,
     checkResponses: options.checkResponses,
     log: fastify.log,
-    headers: commonHeaders(options.strictTransportSecurity),
+    headers,
+    responseCache: cache
+      ? { cache, name, release: version.replaceAll(/[^A-Za-z0-9._-]/g, "-"), commonHeaders: new Map(headers) }
+      : undefined,
+    tokens: options.cacheTokens,
     draining: false,
   };
 }

@@ -62,6 +62,8 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   MILLRACE_WORKER_QUEUE_FULL: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: too many tasks wait already." },
   MILLRACE_EXPORT_INTERRUPTED: { status: 503, retryAfterSeconds: 1, detail: "The export was interrupted." },
   MILLRACE_CLOSED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
+  // The cache is being closed under requests that wait for it.
+  MILLRACE_CACHE_FILL_ABANDONED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
   // 504 and not 503: the server is well, this request was too slow, and the same request would be again.
   MILLRACE_CACHE_FILL_TIMEOUT: { status: 504, detail: "The answer took longer to make than it may." },
   MILLRACE_DEADLINE_EXCEEDED: {

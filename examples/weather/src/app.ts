@@ -1,4 +1,5 @@
-// The service as a value: all endpoints on one database. main.ts listens with it, the tests do too.
+// The service as a value: all endpoints on one database. main.ts listens with it, the tests do too. With a cache all that is read is kept,
+// and no endpoint says so.
 
 import { type App, type AppOptions, type Database, createApp } from "millrace";
 import { cityEndpoints } from "./cities/endpoints.ts";
@@ -7,7 +8,7 @@ import { reportReadEndpoints } from "./reports/read-endpoints.ts";
 import { reportWriteEndpoints } from "./reports/write-endpoints.ts";
 import { userEndpoints } from "./users/endpoints.ts";
 
-export interface WeatherOptions extends Pick<AppOptions, "logger" | "checkResponses"> {
+export interface WeatherOptions extends Pick<AppOptions, "cache" | "cacheTokens" | "logger" | "checkResponses"> {
   readonly database: Database;
 }
 

@@ -1,20 +1,24 @@
 // What the service says when it is up: what it runs on, where it is, and something to try.
 
 import { relative } from "node:path";
-import { type Database, sql } from "millrace";
+import { type Cache, type Database, sql } from "millrace";
 import type { Config } from "./config.ts";
 
-export async function banner(url: string, config: Config, database: Database): Promise<string> {
+export async function banner(url: string, config: Config, database: Database, cache?: Cache): Promise<string> {
   const { version } = await database.one(
     sql<{ version: string }>`select split_part(current_setting('server_version'), ' ', 1) as version`,
   );
   const near = relative(process.cwd(), config.dataDir);
   const where = database.embedded ? `embedded, data in ${near.startsWith("..") ? config.dataDir : near}` : `at ${database.url}`;
+  const { memory, store } = cache?.stats() ?? {};
+  const kept = memory
+    ? `answers in ${Math.round(memory.maxBytes / 2 ** 20)} MiB of memory${store ? ` and in ${store.name}` : ""}`
+    : "off";
   return `
 The weather service is up at ${url}
 
   database  PostgreSQL ${version}, ${where}
-  cache     none yet
+  cache     ${kept}
   queue     none yet
   docs      ${url}/docs
 

@@ -23,6 +23,8 @@ export interface Authenticator<Principal> {
   identify(request: FastifyRequest, tools: IdentifyTools): Principal | Promise<Principal>;
   /** A stable, short identifier for logs and for limits; no secret. */
   principalId(principal: Principal): string | undefined;
+  /** A stable identifier of the tenant that the principal belongs to: whom cached answers of scope "tenant" are for. */
+  tenantId?(principal: Principal): string | undefined;
 }
 
 /** The error with which identify() refuses. `challenge` is the WWW-Authenticate header (RFC 9110 § 11.6.1). */

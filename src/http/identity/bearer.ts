@@ -8,6 +8,8 @@ export interface BearerOptions<Principal> {
   readonly identify: (token: string, tools: IdentifyTools) => Principal | null | Promise<Principal | null>;
   /** A stable identifier of the principal for logs and limits. */
   readonly principalId: (principal: Principal) => string;
+  /** A stable identifier of the principal's tenant, for cached answers of scope "tenant". */
+  readonly tenantId?: (principal: Principal) => string | undefined;
   /** The realm of the challenge. Default "api". */
   readonly realm?: string;
 }
@@ -51,12 +53,14 @@ export function bearer<Principal>(options: BearerOptions<Principal>): Authentica
       return identify(authorization, tools);
     },
     principalId: options.principalId,
+    ...(options.tenantId && { tenantId: options.tenantId }),
   });
 }
 
 /** As bearer(), but a request without a token passes, with the principal null. A wrong token is refused all the same. */
 export function optionalBearer<Principal>(options: BearerOptions<Principal>): Authenticator<Principal | null> {
   const { identify, isBearer } = createBearer(options);
+  const { tenantId } = options;
   return Object.freeze({
     scheme: { name: "bearer", definition },
     optional: true,
@@ -65,5 +69,6 @@ export function optionalBearer<Principal>(options: BearerOptions<Principal>): Au
       return isBearer(authorization) ? identify(authorization, tools) : null;
     },
     principalId: (principal: Principal | null) => (principal === null ? undefined : options.principalId(principal)),
+    ...(tenantId && { tenantId: (principal: Principal | null) => (principal === null ? undefined : tenantId(principal)) }),
   });
 }

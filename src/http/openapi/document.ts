@@ -96,11 +96,21 @@ const problemResponse = (description: string) => ({
   content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
 });
 
-function responses(endpoint: Endpoint): Record<string, unknown> {
+const cachedHeaders = {
+  ETag: { description: "Names this state of the answer, for If-None-Match.", schema: { type: "string" } },
+  "Cache-Status": { description: "What the cache did (RFC 9211).", schema: { type: "string" } },
+};
+
+function responses(endpoint: Endpoint, cached: boolean): Record<string, unknown> {
   const content = successContent(endpoint);
   const takesInput = endpoint.params ?? endpoint.query ?? endpoint.headers ?? endpoint.body ?? endpoint.multipart;
   return {
-    [endpoint.status]: { description: STATUS_CODES[endpoint.status] ?? "Success", ...(content !== undefined && { content }) },
+    [endpoint.status]: {
+      description: STATUS_CODES[endpoint.status] ?? "Success",
+      ...(cached && { headers: cachedHeaders }),
+      ...(content !== undefined && { content }),
+    },
+    ...(cached && { 304: { description: "The client has this state already: If-None-Match names its ETag." } }),
     ...(takesInput && { 400: problemResponse("Something in the request is not valid; `errors` names the fields.") }),
     ...(endpoint.auth && { 401: problemResponse("The credentials are missing or not valid.") }),
     ...Object.fromEntries(Object.entries(endpoint.otherResponses).map(([status, sentence]) => [status, problemResponse(sentence)])),
@@ -113,7 +123,7 @@ function requestBody(endpoint: Endpoint): unknown {
   return endpoint.multipart && { required: true, content: { "multipart/form-data": { schema: { type: "object" } } } };
 }
 
-function operation(endpoint: Endpoint): OpenApiOperation {
+function operation(endpoint: Endpoint, withCache: boolean): OpenApiOperation {
   const { summary, description, tags, auth } = endpoint;
   const all = [
     ...parameters(endpoint.params, "path"),
@@ -121,6 +131,7 @@ function operation(endpoint: Endpoint): OpenApiOperation {
     ...parameters(endpoint.headers, "header"),
   ];
   const body = requestBody(endpoint);
+  const cached = withCache && typeof endpoint.cache !== "string";
   return {
     operationId: operationId(endpoint),
     ...(summary !== undefined && { summary }),
@@ -129,22 +140,29 @@ function operation(endpoint: Endpoint): OpenApiOperation {
     ...(all.length > 0 && { parameters: all }),
     ...(body !== undefined && { requestBody: body }),
     ...(auth && { security: [...(auth.optional ? [{}] : []), { [auth.scheme.name]: [] }] }),
-    responses: responses(endpoint),
+    responses: responses(endpoint, cached),
   };
 }
 
-/** The document for `endpoints`. `prefix` is where the plugin was registered, if anywhere. */
+export interface OpenApiOptions {
+  /** Where the plugin was registered. Default: at the root. */
+  readonly prefix?: string;
+  /** Whether the app has a cache: what it keeps can be asked for with If-None-Match. Default false. */
+  readonly cached?: boolean;
+}
+
+/** The document for `endpoints`. */
 export function openApiDocument(
   endpoints: readonly Endpoint[],
   info: { readonly title: string; readonly version: string },
-  prefix = "",
+  { prefix = "", cached = false }: OpenApiOptions = {},
 ): OpenApiDocument {
   const paths: Record<string, Record<string, OpenApiOperation>> = {};
   const securitySchemes: Record<string, unknown> = {};
   const tags = new Set<string>();
   for (const endpoint of endpoints) {
     const path = prefix + endpoint.path.replaceAll(/:([A-Za-z0-9_]+)/g, "{$1}");
-    (paths[path] ??= {})[endpoint.method.toLowerCase()] = operation(endpoint);
+    (paths[path] ??= {})[endpoint.method.toLowerCase()] = operation(endpoint, cached);
     if (endpoint.auth) securitySchemes[endpoint.auth.scheme.name] = endpoint.auth.scheme.definition;
     for (const tag of endpoint.tags) tags.add(tag);
   }

@@ -1,6 +1,7 @@
 // Serves /openapi.json, /docs and /docs/problems. All three are built at their first request and kept.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { cacheErrors } from "../../cache/index.ts";
 import { concurrencyErrors } from "../../concurrency/index.ts";
 import { coreErrors } from "../../core/index.ts";
 import { databaseErrors } from "../../database/index.ts";
@@ -22,7 +23,13 @@ interface DocsOptions {
 
 /** Every code that the kit answers with, by status. */
 function problemEntries(): ProblemEntry[] {
-  const table = { ...coreErrors.table, ...concurrencyErrors.table, ...databaseErrors.table, ...httpErrors.table };
+  const table = {
+    ...coreErrors.table,
+    ...concurrencyErrors.table,
+    ...databaseErrors.table,
+    ...cacheErrors.table,
+    ...httpErrors.table,
+  };
   return Object.entries(problemTable)
     .flatMap(([code, { status }]) => {
       const row = (table as Readonly<Record<string, { when: string; next: string }>>)[code];
@@ -71,9 +78,12 @@ export function serveDocs(fastify: FastifyInstance, kit: Kit, options: DocsOptio
     fastify.get(path, (request, reply) => send(kit, request, reply, (prepared ??= build())));
   };
   serveOnce("/openapi.json", () =>
-    prepare(JSON.stringify(openApiDocument(endpoints, { title, version }, base)), {
-      "content-type": "application/json; charset=utf-8",
-    }),
+    prepare(
+      JSON.stringify(openApiDocument(endpoints, { title, version }, { prefix: base, cached: kit.responseCache !== undefined })),
+      {
+        "content-type": "application/json; charset=utf-8",
+      },
+    ),
   );
   serveOnce("/docs", () => preparePage(docsPage(title, version, base)));
   serveOnce("/docs/problems", () => preparePage(problemsPage(title, problemEntries(), base)));

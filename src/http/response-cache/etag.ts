@@ -1,0 +1,30 @@
+// Entity tags (RFC 9110 § 8.8.3): one strong one per content coding, made once, and If-None-Match.
+
+import { hash } from "node:crypto";
+import type { Coding } from "../compression/negotiate.ts";
+
+/** 132 bits of SHA-256: nobody finds two bodies with the same tag. */
+export const digestOf = (bytes: Uint8Array | string): string => hash("sha256", bytes, "base64url").slice(0, 22);
+
+const strong = /^"[\x21\x23-\x7e\x80-\xff]*"$/;
+const weak = /^W\/"[\x21\x23-\x7e\x80-\xff]*"$/;
+
+/** Whether `text` is an entity tag. */
+export const isEtag = (text: string): boolean => strong.test(text) || weak.test(text);
+
+/** The tag of a body in `coding`. A strong tag names exact bytes, so every coding has its own; a weak one names the content. */
+export function etagIn(etag: string, coding: Coding): string {
+  return coding === "identity" || etag.startsWith("W/") ? etag : `${etag.slice(0, -1)}-${coding}"`;
+}
+
+const opaque = (etag: string): string => (etag.startsWith("W/") ? etag.slice(2) : etag);
+
+/** Whether an If-None-Match header names `etag`, compared weakly as § 13.1.2 asks. "*" names everything. */
+export function namesEtag(ifNoneMatch: string, etag: string): boolean {
+  if (ifNoneMatch === etag) return true;
+  if (ifNoneMatch.trim() === "*") return true;
+  const sought = opaque(etag);
+  // What stands between two tags does not matter: a list that is not well-formed at worst matches nothing.
+  for (const [, tag] of ifNoneMatch.matchAll(/(?:W\/)?("[^"]*")/g)) if (tag === sought) return true;
+  return false;
+}
