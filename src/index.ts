@@ -6,4 +6,5 @@ export * from "./core/index.ts";
 export * from "./database/index.ts";
 export * from "./freshness/index.ts";
 export * from "./http/index.ts";
+export * from "./upstream/index.ts";
 export * from "./redis/index.ts";

@@ -20,6 +20,8 @@ const cursor = { in: "query", field: "cursor" } as const;
 const unknownOutcome =
   "The connection to the database broke while this request was changing something. Check whether it took effect before you repeat it.";
 
+const upstreamFailed = "A service that this one needs did not give a usable answer.";
+
 /** Codes without a row are faults of the program: 500, and nothing about them leaves the process. */
 export const problemTable: Readonly<Record<string, ProblemRow>> = {
   MILLRACE_HTTP_REQUEST_INVALID: { status: 400 },
@@ -60,6 +62,15 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   MILLRACE_DATABASE_COMMIT_UNKNOWN: { status: 503, detail: unknownOutcome },
   MILLRACE_SEMAPHORE_FULL: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: too much of this waits already." },
   MILLRACE_WORKER_QUEUE_FULL: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: too many tasks wait already." },
+  // What an upstream does is its matter: the client learns that it failed, the log which attempt failed how.
+  MILLRACE_UPSTREAM_FAILED: { status: 502, detail: upstreamFailed },
+  MILLRACE_UPSTREAM_STATUS: { status: 502, detail: upstreamFailed },
+  MILLRACE_UPSTREAM_REDIRECT: { status: 502, detail: upstreamFailed },
+  MILLRACE_UPSTREAM_RESPONSE_TOO_LARGE: { status: 502, detail: upstreamFailed },
+  MILLRACE_UPSTREAM_RESPONSE_INVALID: { status: 502, detail: upstreamFailed },
+  MILLRACE_UPSTREAM_OPEN: { status: 503, retryAfterSeconds: 2, detail: "A service that this one needs is down at the moment." },
+  MILLRACE_UPSTREAM_BUSY: { status: 503, retryAfterSeconds: 1, detail: "The service is busy: too many calls wait already." },
+  MILLRACE_UPSTREAM_TIMEOUT: { status: 504, detail: "A service that this one needs did not answer in time." },
   MILLRACE_EXPORT_INTERRUPTED: { status: 503, retryAfterSeconds: 1, detail: "The export was interrupted." },
   MILLRACE_CLOSED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
   // The cache is being closed under requests that wait for it.
