@@ -40,11 +40,11 @@ export const cacheErrors = defineErrors({
   },
   MILLRACE_CACHE_LEDGER_MISSING: {
     when: "A cache with a shared store has no ledger: nothing could tell one process what another has invalidated.",
-    next: "Pass the ledger that the processes share (millrace/freshness, or createRedisLedger), or leave the store out.",
+    next: "Pass the ledger that the processes share (`createFreshness` over PostgreSQL, or `createRedisLedger`), or leave the store out.",
     retryable: false,
     message: (d: { cache: string; store: string }) =>
       `Cache "${d.cache}" has the shared store "${d.store}" but no ledger that processes share. ` +
-      "Pass `ledger` (millrace/freshness has one over PostgreSQL, createRedisLedger() is one over Redis), or leave `store` out.",
+      "Pass `ledger`: that of createFreshness() (millrace/freshness, over PostgreSQL) or createRedisLedger(); or leave `store` out.",
   },
   MILLRACE_CACHE_LEDGER_UNAVAILABLE: {
     when: "Redis has not acknowledged an invalidation, or not answered the ledger.",

@@ -77,6 +77,12 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   MILLRACE_CACHE_FILL_ABANDONED: { status: 503, retryAfterSeconds: 1, detail: "The service is shutting down." },
   // 504 and not 503: the server is well, this request was too slow, and the same request would be again.
   MILLRACE_CACHE_FILL_TIMEOUT: { status: 504, detail: "The answer took longer to make than it may." },
+  // No Retry-After: what the request changed has happened, and the invalidation is sent again by itself. Repeating the request would do
+  // the change twice, and after a second Redis may be away still.
+  MILLRACE_CACHE_LEDGER_UNAVAILABLE: {
+    status: 503,
+    detail: "Not all servers could be told of a change. They are told as soon as that is possible; check before you repeat the request.",
+  },
   MILLRACE_DEADLINE_EXCEEDED: {
     status: 504,
     detail: "The request took longer than it may. What was still running for it has been cancelled.",
