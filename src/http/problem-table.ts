@@ -81,7 +81,8 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   // the change twice, and after a second Redis may be away still.
   MILLRACE_CACHE_LEDGER_UNAVAILABLE: {
     status: 503,
-    detail: "Not all servers could be told of a change. They are told as soon as that is possible; check before you repeat the request.",
+    detail:
+      "Not all servers could be told of a change. They are told as soon as that is possible; check before you repeat the request.",
   },
   MILLRACE_DEADLINE_EXCEEDED: {
     status: 504,
