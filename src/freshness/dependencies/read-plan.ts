@@ -6,7 +6,8 @@ import { canonicalParameter, familyOf } from "./canonical-value.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { mayMeanNow } from "./functions.ts";
 import { type ReadDependency, type ReadPlan, type RowKey, type ValueSource, maxValues } from "./plan.ts";
-import { type PlantedBugs, ReadAnalysis } from "./read-analysis.ts";
+import { analyse } from "./read-analysis.ts";
+import type { PlantedBugs } from "./read/analysis.ts";
 import { Refusal } from "./refusal.ts";
 import { tableReads } from "./row-keys.ts";
 
@@ -27,9 +28,8 @@ export function readPlan(statements: readonly Node[], catalogue: Catalogue, bugs
   const select = as(statement, "SelectStmt");
   if (!select) return { cacheable: false, reason: others[kindOf(statement)] ?? "is not a query" };
   try {
-    const analysis = new ReadAnalysis(catalogue, bugs);
-    const result = analysis.statement(select);
-    return { cacheable: true, reads: tableReads(analysis, result), timeDependent: analysis.timeDependent };
+    const { analysis, rows } = analyse(select, catalogue, bugs);
+    return { cacheable: true, reads: tableReads(analysis, rows), timeDependent: analysis.timeDependent };
   } catch (error) {
     if (error instanceof Refusal) return { cacheable: false, reason: error.reason };
     throw error;

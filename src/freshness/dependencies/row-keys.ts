@@ -4,7 +4,7 @@
 import { canonicalValue } from "./canonical-value.ts";
 import type { Relation } from "./catalogue.ts";
 import type { RowKey, TableRead, ValueSource } from "./plan.ts";
-import type { ReadAnalysis } from "./read-analysis.ts";
+import type { Analysis } from "./read/analysis.ts";
 import type { Col, ColumnOrigin, Occurrence, Origin, Rows } from "./shape.ts";
 
 /** The tables under whose names the changes of a place's rows are published. */
@@ -97,7 +97,7 @@ function keysOf(occurrence: Occurrence, result: Rows, decides: boolean): RowKey[
 }
 
 /** The table reads of a statement that has been analysed. */
-export function tableReads(analysis: ReadAnalysis, result: Rows): TableRead[] {
+export function tableReads(analysis: Analysis, result: Rows): TableRead[] {
   const reads: TableRead[] = [];
   for (const occurrence of analysis.occurrences) {
     const decides = result.exists.has(occurrence);

@@ -102,3 +102,11 @@ export const union = (...sets: readonly Iterable<Occurrence>[]): Set<Occurrence>
   for (const set of sets) for (const each of set) all.add(each);
   return all;
 };
+
+export const addTo = (set: Set<Occurrence>, more: Iterable<Occurrence>): void => {
+  for (const each of more) set.add(each);
+};
+
+export const none: Places = new Set();
+
+export const newMarks = (): Marks => ({ aggregate: false, window: false, set: false });

@@ -4,7 +4,7 @@ import { loadModule } from "libpg-query";
 import { type Node, statementsOf } from "./ast.ts";
 import type { Catalogue } from "./catalogue.ts";
 import type { ReadDependency, ReadPlan, WritePlan } from "./plan.ts";
-import type { PlantedBugs } from "./read-analysis.ts";
+import type { PlantedBugs } from "./read/analysis.ts";
 import { type StatementResult, dependenciesOf, namesTheClock, readPlan, sharedParameters } from "./read-plan.ts";
 import { writePlan } from "./write-plan.ts";
 
