@@ -9,6 +9,7 @@ import { startEmbeddedPostgres } from "./embedded/index.ts";
 import { databaseErrors } from "./errors.ts";
 import { type ExportOptions, type ExportStream, exportFrom } from "./export/index.ts";
 import { ensureCursorSecret } from "./keyset/index.ts";
+import { unobserved } from "./observer.ts";
 import { type DatabaseOptions, databaseChecks, databaseDefaults } from "./options.ts";
 import { type Pool, createPool, resolvePoolOptions } from "./pool/pool.ts";
 import type { QueryOptions, Queryable, Transaction, TransactionOptions } from "./queryable.ts";
@@ -107,7 +108,7 @@ class PostgresDatabase extends Runner implements Database {
 
   async #loadSecret(): Promise<Buffer> {
     try {
-      const secret = await this.outsideTransaction(() => ensureCursorSecret(this));
+      const secret = await unobserved(() => this.outsideTransaction(() => ensureCursorSecret(this)));
       this.#secret = secret;
       return secret;
     } catch (error) {

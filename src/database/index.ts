@@ -28,6 +28,7 @@ export {
 } from "./embedded/index.ts";
 export type { ObservedEnd, ObservedSession, ObservedStatement, StatementObserver } from "./observer.ts";
 export { advisoryLockClass, advisoryLocks, enterKitSchema } from "./kit-schema.ts";
+export { unobserved } from "./observer.ts";
 export { databaseErrors } from "./errors.ts";
 export { type DatabaseOptions, type EmbeddedOptions, type PoolOptions, databaseDefaults, poolDefaults } from "./options.ts";
 export { type Lease, type MillracePool, type Pool, type RunOptions, createPool } from "./pool/pool.ts";

@@ -1,6 +1,16 @@
 // Hearing of every statement that leaves a pool, whoever wrote it: the sql tag, Kysely, Drizzle or raw pg. The cache finds out by it
 // what an answer was read from, and what this process has written. See docs/freshness.md.
 
+import { AsyncLocalStorage } from "node:async_hooks";
+
+const quiet = new AsyncLocalStorage<true>();
+
+/** Runs statements that no observer hears of: the kit's own, whose results are no part of what anybody asked. */
+export const unobserved = <Result>(work: () => Result): Result => quiet.run(true, work);
+
+/** Whether observers hear of what runs now. */
+export const isObserved = (): boolean => quiet.getStore() === undefined;
+
 /** A connection as an observer sees it. */
 export interface ObservedSession {
   /** Whether no transaction is open on it: what was written on it before is committed or rolled back. */

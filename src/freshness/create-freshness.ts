@@ -2,10 +2,12 @@
 
 import { currentContext } from "../concurrency/index.ts";
 import type { WorkContext } from "../concurrency/index.ts";
-import type { Demand, Ledger } from "../cache/index.ts";
+import type { Cache, Demand, Ledger } from "../cache/index.ts";
 import { type Closeable, createLifecycle, resolveOptions } from "../core/index.ts";
+import { createControl } from "./control.ts";
 import { canonicalValue } from "./dependencies/index.ts";
 import { createFeed } from "./feed/create-feed.ts";
+import { freshnessErrors } from "./errors.ts";
 import type { FeedState } from "./feed.ts";
 import { CatalogueKeeper } from "./ledger/catalogue-keeper.ts";
 import { FreshnessLedger } from "./ledger/ledger.ts";
@@ -30,6 +32,8 @@ export interface Freshness extends Closeable {
   /** For createCache({ ledger }). */
   readonly ledger: Ledger;
   readonly tokens: FreshnessTokens;
+  /** Lets `millrace cache stats` and `millrace cache why` ask this process about `cache`, until the result is disposed. */
+  expose(cache: Pick<Cache, "stats" | "why">): Disposable;
   /** Whether the feed runs, and what stands in the way. */
   readonly state: FeedState;
   /** Resolves when answers can be kept: the feed runs and the catalogue is known. Never, when they cannot; see `state`. */
@@ -76,6 +80,12 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
   }
   try {
     catalogue.changed(undefined);
+    let exposed: Pick<Cache, "stats" | "why"> | undefined;
+    const asked = (): Pick<Cache, "stats" | "why"> => {
+      if (exposed === undefined) throw freshnessErrors.create("MILLRACE_CONTROL_NO_CACHE", {});
+      return exposed;
+    };
+    const handlers = { stats: () => asked().stats(), why: (name: string) => asked().why(name) };
     const key = tokenKey(await database.cursorSecret());
     const feed = createFeed(
       {
@@ -85,6 +95,7 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
         bound: given.bound ?? freshnessDefaults.bound,
         allowUnboundedSlot: options.allowUnboundedSlot,
         canonicalValue,
+        onSession: async (session) => void (await createControl(session, options.name, handlers)),
         clock,
       },
       ledger,
@@ -104,6 +115,14 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
           return written && issueFor(written);
         },
         read: (token) => readToken(token, key),
+      },
+      expose(cache) {
+        exposed = cache;
+        return {
+          [Symbol.dispose]() {
+            if (exposed === cache) exposed = undefined;
+          },
+        };
       },
       get state() {
         return feed.state;

@@ -42,4 +42,10 @@ export const freshnessErrors = defineErrors({
     retryable: true,
     message: () => "The change feed began anew meanwhile. Ask again.",
   },
+  MILLRACE_CONTROL_NO_CACHE: {
+    when: "`millrace cache` asks a process that has not exposed a cache.",
+    next: "Call freshness.expose(cache) in it.",
+    retryable: false,
+    message: () => "This process has not exposed a cache: call freshness.expose(cache) in it.",
+  },
 });

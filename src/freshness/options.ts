@@ -10,6 +10,7 @@ import {
   given,
   integer,
   oneOf,
+  string,
   systemClock,
 } from "../core/index.ts";
 import type { Database } from "../database/index.ts";
@@ -34,6 +35,8 @@ export interface FreshnessOptions {
   readonly history?: boolean;
   /** Creates the persistent slot although the server bounds what it may keep of the log by nothing. Default false. */
   readonly allowUnboundedSlot?: boolean;
+  /** What this process calls itself to `millrace cache`. Default "app". */
+  readonly name?: string;
   /** The size of the sketch of versions. */
   readonly versions?: VersionsOptions;
   /** Fills that begin so many milliseconds after a snapshot was asked for may share it. Default 5. 0: never. */
@@ -48,6 +51,7 @@ export const freshnessDefaults = {
   setup: true,
   history: false, // costs 8 MB to carry over, and is of use only with a shared store
   allowUnboundedSlot: false, // a slot that nobody reads fills the disk
+  name: "app",
   versions: {},
   sampleShareMs: 5, // a snapshot takes about as long as a read; an older one only means that writes of these milliseconds invalidate
   clock: systemClock,
@@ -66,6 +70,7 @@ export const freshnessChecks = {
   setup: boolean,
   history: boolean,
   allowUnboundedSlot: boolean,
+  name: string,
   versions: given<VersionsOptions>("an object"),
   sampleShareMs: integer(0, 1_000),
   clock: given<Clock>("a clock"),

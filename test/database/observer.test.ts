@@ -7,7 +7,7 @@ import { drizzle } from "drizzle-orm/node-postgres";
 import { sql as drizzleSql } from "drizzle-orm";
 import { Kysely, PostgresDialect } from "kysely";
 import Cursor from "pg-cursor";
-import { createDatabase, sql } from "millrace/database";
+import { createDatabase, sql, unobserved } from "millrace/database";
 import { testDatabase } from "../harness/postgres.ts";
 
 interface Heard {
@@ -121,6 +121,16 @@ test("Kysely, Drizzle, raw clients, callbacks, cursors, streams and exports", as
     .resume()
     .toArray();
   assert.ok(texts().some(([text]) => text === "select id from t"));
+});
+
+test("not what the kit asks for itself, such as facts about the columns of a page", async () => {
+  await using at = await observed();
+  const { db, heard } = at;
+  await unobserved(() => db.query(sql`select 1`, { pipeline: false }));
+  await unobserved(() => db.query(sql`select 2`));
+  await db.page({ limit: 2, orderBy: ["id"] }, sql`select id from t`);
+  assert.equal(heard.length, 1);
+  assert.match(heard[0]!.text, /^with q as not materialized \(select id from t/);
 });
 
 test("failures, also of a connection that is gone, and nothing after the subscription's end", async () => {

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { type Database, createDatabase, migrate } from "millrace";
+import { type Database, type Freshness, createCache, createDatabase, createFreshness, migrate } from "millrace";
 import { createWeather } from "../../examples/weather/src/app.ts";
 import { seed } from "../../examples/weather/src/seed/seed.ts";
 import { testDatabase } from "../harness/postgres.ts";
@@ -65,20 +65,26 @@ export function clientOf(url: string): Client {
 export interface Weather extends Client, AsyncDisposable {
   readonly database: Database;
   readonly databaseUrl: string;
+  readonly freshness: Freshness;
 }
 
-/** The service on `databaseUrl`, whose tables it makes. */
+/** The service on `databaseUrl`, whose tables it makes, with a cache as its main.ts makes it. */
 export async function serve(databaseUrl: string): Promise<Weather> {
   const database = await createDatabase({ url: databaseUrl, applicationName: "weather" });
   await migrate(database, { directory: migrationsDirectory });
-  const app = createWeather({ database, logger: false, checkResponses: true });
+  const freshness = await createFreshness({ database });
+  const cache = createCache({ ledger: freshness.ledger });
+  const app = createWeather({ database, cache, cacheTokens: freshness.tokens, logger: false, checkResponses: true });
   const url = await app.listen({ host: "127.0.0.1", port: 0 });
   return {
     ...clientOf(url),
     database,
     databaseUrl,
+    freshness,
     async [Symbol.asyncDispose]() {
       await app.close();
+      await cache.close();
+      await freshness.close();
       await database.close();
     },
   };

@@ -9,6 +9,8 @@ export interface Config {
   /** Absent: the embedded PostgreSQL, with its data in `dataDir`. */
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
+  /** Where the processes share what they have cached. Absent: each has its own memory. */
+  readonly redisUrl: string | undefined;
   readonly logLevel: string;
 }
 
@@ -29,6 +31,11 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     throw new ConfigError("DATABASE_URL must begin with postgresql://, as in postgresql://user:password@host:5432/database.");
   }
 
+  const redisUrl = env["REDIS_URL"] || undefined;
+  if (redisUrl && !/^rediss?:\/\//.test(redisUrl)) {
+    throw new ConfigError("REDIS_URL must begin with redis:// or rediss://, as in redis://user:password@host:6379/0.");
+  }
+
   const logLevel = env["LOG_LEVEL"] || "info";
   if (!logLevels.includes(logLevel))
     throw new ConfigError(`LOG_LEVEL is ${JSON.stringify(logLevel)}, expected one of ${logLevels.join(", ")}.`);
@@ -38,6 +45,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     port: Number(port),
     databaseUrl,
     dataDir: env["DATA_DIR"] || fileURLToPath(new URL("../.millrace/postgres", import.meta.url)),
+    redisUrl,
     logLevel,
   };
 }

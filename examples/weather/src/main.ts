@@ -1,7 +1,7 @@
 // The composition root: everything is made here, in order, and closed here. See ../README.md.
 
 import { fileURLToPath } from "node:url";
-import { createDatabase, migrate } from "millrace";
+import { createCache, createDatabase, createFreshness, migrate, redisStore } from "millrace";
 import { createWeather } from "./app.ts";
 import { banner } from "./banner.ts";
 import { type Config, readConfig } from "./config.ts";
@@ -20,11 +20,16 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   await migrate(database, { directory: fileURLToPath(new URL("../migrations", import.meta.url)) });
   await seed(database, showProgress(process.stderr), starting);
 
-  await using app = createWeather({ database, logger: { level: config.logLevel } });
+  await using freshness = await createFreshness({ database, name: "weather", history: config.redisUrl !== undefined });
+  await using store = config.redisUrl === undefined ? undefined : redisStore({ url: config.redisUrl });
+  await using cache = createCache({ ledger: freshness.ledger, ...(store && { store }) });
+  using _exposed = freshness.expose(cache);
+
+  await using app = createWeather({ database, cache, cacheTokens: freshness.tokens, logger: { level: config.logLevel } });
   starting.throwIfAborted();
   const signal = app.untilSignal();
   const url = await app.listen({ host: config.host, port: config.port });
-  console.log(await banner(url, config, database));
+  console.log(await banner(url, config, database, cache));
   await signal;
 }
 

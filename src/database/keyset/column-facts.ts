@@ -4,6 +4,7 @@
 import type { FieldDef } from "pg";
 import type { Clock } from "../../core/index.ts";
 import { databaseErrors } from "../errors.ts";
+import { unobserved } from "../observer.ts";
 import type { Queryable } from "../queryable.ts";
 import { Sql, sql } from "../sql.ts";
 import type { Order } from "./order.ts";
@@ -54,7 +55,7 @@ export class FactsCache {
     const key = `${order.signature}\n${base}`;
     const known = this.#entries.get(key);
     if (known && known.expiresAtMs > this.#clock.monotonic()) return known.facts;
-    const facts = await readFacts(queryable, base, values, order);
+    const facts = await unobserved(() => readFacts(queryable, base, values, order));
     this.#entries.delete(key);
     if (this.#entries.size >= maxEntries) this.#entries.delete(this.#entries.keys().next().value!);
     this.#entries.set(key, { facts, expiresAtMs: this.#clock.monotonic() + trustMs });

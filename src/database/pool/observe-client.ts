@@ -1,7 +1,7 @@
 // Lets observers hear of what runs on a pg client, whoever calls its query(): see ../observer.ts.
 
 import pg from "pg";
-import type { ObservedEnd, ObservedSession, StatementObserver } from "../observer.ts";
+import { type ObservedEnd, type ObservedSession, type StatementObserver, isObserved } from "../observer.ts";
 import { isConnectionLoss } from "./connection.ts";
 
 /** Everything that pg's Client runs: its own Query, cursors, COPY streams. `text` and `values` are there by convention. */
@@ -89,7 +89,8 @@ export function observeClient(client: pg.Client, observers: readonly StatementOb
   };
 
   internals.query = (config, values, callback) => {
-    if (observers.length === 0 || config === null || config === undefined) return original(config, values, callback);
+    if (observers.length === 0 || config === null || config === undefined || !isObserved())
+      return original(config, values, callback);
     if (isSubmittable(config)) {
       listen(config);
       return original(config, values, callback);

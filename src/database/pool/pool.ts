@@ -7,7 +7,7 @@ import { type Deadline, currentContext } from "../../concurrency/index.ts";
 import { type Clock, type ResolvedOptions, resolveOptions, systemClock } from "../../core/index.ts";
 import { type QueryMessage, queryChannel } from "../channels.ts";
 import { databaseErrors } from "../errors.ts";
-import type { ObservedEnd, StatementObserver } from "../observer.ts";
+import { type ObservedEnd, type StatementObserver, isObserved } from "../observer.ts";
 import { type PoolOptions, poolChecks, poolDefaults } from "../options.ts";
 import { type Announce, Checkout } from "./checkout.ts";
 import { type Connection, type ConnectionConfig, isConnectionLoss, serverOf } from "./connection.ts";
@@ -267,7 +267,7 @@ export class MillracePool extends EventEmitter {
 
   /** Shared connections are not observed as such: one moved statement would be heard of twice, in nobody's context. */
   #runPipelined(execution: Execution, deadline: Deadline | undefined): Promise<pg.QueryResult> | undefined {
-    if (this.#observers.length === 0) return this.#pipeline.run(execution, deadline);
+    if (this.#observers.length === 0 || !isObserved()) return this.#pipeline.run(execution, deadline);
     const { statement, values } = execution;
     const ends = this.#observers.flatMap(
       (observer) => observer.onStatement({ text: statement.text, values, session: undefined }) ?? [],

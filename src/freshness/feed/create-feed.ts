@@ -190,6 +190,7 @@ class PostgresFeed implements Feed {
         if (channel === row!.channel) this.#receiver.receive(payload);
       });
       await session.query(`listen ${row!.channel}`);
+      await this.#options.onSession(session);
       this.#session = session;
       this.#setState({ source: kind });
       await this.mark(); // so that a batch comes soon, and this process joins with it

@@ -12,6 +12,7 @@ import {
   string,
   systemClock,
 } from "../../core/index.ts";
+import type { Session } from "./session.ts";
 import type { CanonicalValue } from "./source.ts";
 
 export interface FeedOptions {
@@ -37,6 +38,8 @@ export interface FeedOptions {
   readonly maxDependenciesPerCommit?: number;
   /** How values are written in dependencies: the same function on both sides. */
   readonly canonicalValue: CanonicalValue;
+  /** Hears of each session on which this process listens, before it is used: another one after every loss of the connection. */
+  readonly onSession?: (session: Session) => Promise<void>;
   /** Named in channel messages. Default "feed". */
   readonly name?: string;
   readonly clock?: Clock;
@@ -51,6 +54,7 @@ export const feedDefaults = {
   allowUnboundedSlot: false, // a forgotten slot fills the disk of a server without that bound
   replicaIdentity: true, // without old values every UPDATE would count for the whole table
   maxDependenciesPerCommit: 2_000, // 16 kB, three notifications; a larger commit has touched most answers of its tables anyhow
+  onSession: async () => {},
   name: "feed",
   clock: systemClock,
 } as const satisfies Partial<FeedOptions>;
@@ -76,6 +80,7 @@ export const feedChecks = {
   replicaIdentity: boolean,
   maxDependenciesPerCommit: integer(1, 100_000),
   canonicalValue: given<CanonicalValue>("a function"),
+  onSession: given<(session: Session) => Promise<void>>("a function"),
   name: string,
   clock: given<Clock>("a clock"),
 } satisfies OptionChecks<FeedOptions>;

@@ -3,9 +3,8 @@
 
 import { createHash } from "node:crypto";
 import type { Clock } from "../../core/index.ts";
-import type { Pool } from "../../database/index.ts";
+import { type Pool, unobserved } from "../../database/index.ts";
 import { type StatementPlan, type StatementPlans, createStatementPlans, loadCatalogue } from "../dependencies/index.ts";
-import { asKit } from "./collector.ts";
 import { parseSnapshot, sees } from "./snapshot.ts";
 
 /** After a reading that failed, or that was too early to see the change that it was for. */
@@ -77,8 +76,8 @@ export class CatalogueKeeper {
   async #read(): Promise<boolean> {
     const { pool, url } = this.#options;
     const source = { query: (text: string, values: unknown[]) => pool.run(text, values, { pipeline: false }) };
-    const catalogue = await asKit(() => loadCatalogue(source));
-    const { rows } = await asKit(() =>
+    const catalogue = await unobserved(() => loadCatalogue(source));
+    const { rows } = await unobserved(() =>
       pool.run("select current_user::text, current_setting('search_path'), current_setting('in_hot_standby') = 'on'", [], {
         rowMode: "array",
       }),

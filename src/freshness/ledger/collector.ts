@@ -69,19 +69,14 @@ export class Collector {
   }
 }
 
-/** Whose statements run: a fill's, or the kit's own, which nobody has asked for and nobody hears of. */
-const running = new AsyncLocalStorage<Collector | "kit" | undefined>();
+/** Whose statements run. */
+const running = new AsyncLocalStorage<Collector>();
 
 /** The collector of the fill that runs; undefined outside of fills. */
 export function currentCollector(): Collector | undefined {
-  const store = running.getStore();
-  return store === undefined || store === "kit" || store.ended ? undefined : store;
+  const collector = running.getStore();
+  return collector === undefined || collector.ended ? undefined : collector;
 }
 
 /** Runs `work` so that what it reads is collected. */
 export const collect = <Result>(collector: Collector, work: () => Result): Result => running.run(collector, work);
-
-/** Runs the kit's own statements. */
-export const asKit = <Result>(work: () => Result): Result => running.run("kit", work);
-
-export const isKit = (): boolean => running.getStore() === "kit";

@@ -4,11 +4,11 @@
 import { type Demand, type Findings, type Ledger, type Reading, type Refusal, type Stamp } from "../../cache/index.ts";
 import { type VersionsOptions, createVersions, hashDependencies } from "../../cache/index.ts";
 import type { Clock } from "../../core/index.ts";
-import type { Pool } from "../../database/index.ts";
+import { type Pool, unobserved } from "../../database/index.ts";
 import { type ReadDependency, namesOf } from "../dependencies/index.ts";
 import type { Feed, FeedCommit, FeedListener, FeedState } from "../feed.ts";
 import type { CatalogueKeeper } from "./catalogue-keeper.ts";
-import { Collector, asKit, collect, currentCollector } from "./collector.ts";
+import { Collector, collect, currentCollector } from "./collector.ts";
 import { Commits, type OpenSample } from "./commits.ts";
 import { Marks } from "./marks.ts";
 import { OwnWrites, type Written } from "./own-writes.ts";
@@ -103,7 +103,7 @@ export class FreshnessLedger implements Ledger, FeedListener {
       return new LedgerReading(this, collector, undefined, this.#own.order, this.#problem ?? sentences[refusal]);
     const withSample = (sample: OpenSample) =>
       new LedgerReading(this, collector, sample, sample.snapshot.standby ? -sample.order : sample.order, undefined);
-    const sample = asKit(() => this.#sampler.acquire());
+    const sample = unobserved(() => this.#sampler.acquire());
     if (!(sample instanceof Promise)) return withSample(sample);
     return sample.then(
       withSample,

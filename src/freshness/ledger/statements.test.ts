@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { Deadline, runInContext } from "../../concurrency/index.ts";
 import type { StatementPlan } from "../dependencies/index.ts";
-import { Collector, asKit, collect } from "./collector.ts";
+import { Collector, collect } from "./collector.ts";
 import type { Written } from "./own-writes.ts";
 import { Statements } from "./statements.ts";
 
@@ -190,12 +190,6 @@ suite("a write", () => {
     one.run("write reports", false);
     one.run("commit", true, new Error("connection lost"));
     assert.deepEqual(names(), [["reports"]]);
-  });
-
-  test("of the kit's own is nobody's", () => {
-    const { session, names } = observed();
-    asKit(() => session().run("a text that has no plan"));
-    assert.deepEqual(names(), []);
   });
 
   test("belongs to the work that ran it", () => {

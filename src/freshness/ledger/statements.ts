@@ -1,9 +1,9 @@
 // Hears of every statement of a pool: what fills read goes to their collectors, what is written is noted when it is acknowledged.
 
-import { type WorkContext, currentContext } from "../../concurrency/index.ts";
+import { type WorkContext, currentContext, wholeOf } from "../../concurrency/index.ts";
 import type { ObservedEnd, ObservedSession, ObservedStatement, StatementObserver } from "../../database/index.ts";
 import type { StatementPlan } from "../dependencies/index.ts";
-import { type Collector, currentCollector, isKit } from "./collector.ts";
+import { type Collector, currentCollector } from "./collector.ts";
 import type { Written } from "./own-writes.ts";
 
 export interface StatementsOptions {
@@ -43,11 +43,10 @@ export class Statements implements StatementObserver {
 
   /** What the running request or task has written and had acknowledged. */
   writtenBy(work: WorkContext): Written | undefined {
-    return this.#byWork.get(work);
+    return this.#byWork.get(wholeOf(work));
   }
 
   onStatement({ text, values, session }: ObservedStatement): ((end: ObservedEnd) => void) | undefined {
-    if (isKit()) return undefined;
     const collector = currentCollector();
     if (!collector && session === undefined) return undefined; // a read that nobody collects
     const plan = text === "" || text.length > maxTextLength ? undefined : this.#options.planOf(text);
@@ -92,7 +91,8 @@ export class Statements implements StatementObserver {
     const writes = plan?.write.writes ?? "everything";
     if (writes.length > 0) {
       transaction.written = join(transaction.written, writes);
-      transaction.work = currentContext();
+      const work = currentContext();
+      transaction.work = work && wholeOf(work);
     }
     return transaction;
   }
