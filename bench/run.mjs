@@ -13,6 +13,9 @@ const scenarios = {
   workers: "how late the event loop is while a worker pool is saturated",
   "memory-hit": "a hit with five dependencies, against bentocache, cache-manager and lru-cache",
   eviction: "the memory tier: hit ratios against lru-cache, what a hit costs, mistaken invalidations",
+  race: "an invalidation while a fill runs that has read the old row: who serves the old value, and for how long",
+  freshness: "commit to every process's cache, what survives a write, mistaken invalidations, what the feeds cost writers",
+  schedules: "seeded schedules of failures over three processes: every answer against the database's history",
 };
 
 const help = `Usage: npm run bench -- <scenario> [options]
@@ -28,6 +31,9 @@ Options
   --seconds <n>         how long a candidate is loaded per round, where that applies (default 5)
   --rows <n>            rows of the table (default: the scenario's own)
   --only <a,b>          only these candidates
+  --operations <n>      "schedules": answers in all (default 1,000,000)
+  --seed <n>            "schedules": another order of events (default 1)
+  --rule <name>         "schedules": a wrong rule, to see it caught: "start token", "log position", "visible in snapshot"
   --cpu-prof <dir>      also profile each Node server; the .cpuprofile files go to this directory
   --help
 
@@ -42,6 +48,9 @@ const { values, positionals } = parseArgs({
     seconds: { type: "string", default: "5" },
     rows: { type: "string" },
     only: { type: "string" },
+    operations: { type: "string" },
+    seed: { type: "string" },
+    rule: { type: "string" },
     "cpu-prof": { type: "string" },
     help: { type: "boolean", default: false },
   },
@@ -74,6 +83,9 @@ const options = {
   seconds: wholeNumber("seconds"),
   rows: wholeNumber("rows"),
   only: values.only?.split(","),
+  operations: wholeNumber("operations"),
+  seed: wholeNumber("seed"),
+  rule: values.rule,
   profileDir: values["cpu-prof"],
 };
 

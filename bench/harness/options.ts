@@ -5,5 +5,8 @@ export interface BenchOptions {
   readonly seconds: number;
   readonly rows: number | undefined;
   readonly only: readonly string[] | undefined;
+  readonly operations: number | undefined;
+  readonly seed: number | undefined;
+  readonly rule: string | undefined;
   readonly profileDir: string | undefined;
 }

@@ -34,6 +34,8 @@ export type ToProcess =
 /** From a process. */
 export type FromProcess =
   | { readonly kind: "ready" }
+  /** It has ended by itself. */
+  | { readonly kind: "failed"; readonly code: number }
   | { readonly kind: "answers"; readonly answers: readonly Answer[]; readonly acknowledged: readonly Acknowledged[] }
   | { readonly kind: "token"; readonly token: string; readonly id: number; readonly version: number }
   | { readonly kind: "stopped"; readonly counts: Readonly<Record<string, number>> };

@@ -1,7 +1,7 @@
 // One process of a schedule: the kit as a service would use it, and clients that read, write, and carry tokens. It says what it was
 // answered and when; whether that was right is judged elsewhere (history.ts).
 
-import { createCache, createRedisStore } from "millrace/cache";
+import { createCache, redisStore } from "millrace/cache";
 import { Deadline, type WorkContext, runInContext } from "millrace/concurrency";
 import { createDatabase, sql } from "millrace/database";
 import type { Demand } from "millrace/cache";
@@ -36,11 +36,11 @@ const freshness = await createFreshnessWith(
     source: options.source,
     bound: `${boundMs}ms`,
     history: true,
-    unboundedSlot: true,
+    allowUnboundedSlot: true,
   },
   rules[options.rule],
 );
-const store = options.redisUrl === undefined ? undefined : createRedisStore({ url: options.redisUrl });
+const store = options.redisUrl === undefined ? undefined : redisStore({ url: options.redisUrl });
 const cache = createCache({ ledger: freshness.ledger, ...(store && { store }) });
 
 interface Named {
@@ -68,6 +68,12 @@ const count = (what: string): void => {
   counts[what] = (counts[what] ?? 0) + 1;
 };
 
+/** Faults fail some of it; which ones is told at the end. */
+const countFailure = (what: string, error: unknown): void => {
+  const { code, message } = error as { readonly code?: string; readonly message?: string };
+  count(`${what} failed: ${code ?? message}`);
+};
+
 const policy = { ttl: "3s", stale: "10s" } as const;
 
 interface Found {
@@ -78,8 +84,8 @@ interface Found {
 async function read(of: Answer["of"], named?: Named): Promise<void> {
   const fill = (): Promise<readonly Found[]> =>
     "id" in of
-      ? database.all<Found>(sql`select id, version from kv where id = ${of.id}`)
-      : database.all<Found>(sql`select id, version from kv where grp = ${of.group}`);
+      ? database.many<Found>(sql`select id, version from kv where id = ${of.id}`)
+      : database.many<Found>(sql`select id, version from kv where grp = ${of.group}`);
   const demand: Demand | undefined = named && freshness.tokens.read(named.token);
   const askedAtMs = nowMs();
   try {
@@ -95,8 +101,8 @@ async function read(of: Answer["of"], named?: Named): Promise<void> {
       fromCache: !isMade,
       ...(named && { token: [named.id, named.version] as const }),
     });
-  } catch {
-    count("read failed");
+  } catch (error) {
+    countFailure("read", error);
   }
   if (answers.length >= 1_000) flush();
 }
@@ -115,7 +121,7 @@ async function write(): Promise<void> {
         random() < 0.5
           ? await writer.one<Found>(sql`with written as (${update}) ${history}`)
           : await writer.transaction(async (tx) => {
-              const [row] = await tx.all<Found & { grp: number }>(update);
+              const [row] = await tx.many<Found & { grp: number }>(update);
               return tx.one<Found>(
                 sql`insert into kv_history (id, version, grp) values (${row!.id}, ${row!.version}, ${row!.grp}) returning id, version`,
               );
@@ -129,8 +135,8 @@ async function write(): Promise<void> {
         if (token !== undefined) say({ kind: "token", token, id: written.id, version: written.version });
       }
     });
-  } catch {
-    count("write failed");
+  } catch (error) {
+    countFailure("write", error);
   }
 }
 

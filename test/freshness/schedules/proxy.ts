@@ -53,7 +53,12 @@ export async function startProxy(target: NetConnectOpts): Promise<Proxy> {
   const each = (act: (socket: Socket) => void): void => {
     for (const pair of pairs) for (const socket of pair) act(socket);
   };
-  const reset = (): void => each((socket) => socket.resetAndDestroy());
+  const reset = (): void => {
+    for (const [client, upstream] of pairs) {
+      client.resetAndDestroy();
+      upstream.destroy(); // may be a Unix socket, which knows no reset
+    }
+  };
   return {
     port: (server.address() as AddressInfo).port,
     get connections() {

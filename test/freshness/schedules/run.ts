@@ -149,8 +149,9 @@ class Worker {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     child.on("message", (message) => this.#hear(message as FromProcess));
-    child.once("exit", () => {
+    child.once("exit", (code) => {
       if (this.child === child) this.child = undefined;
+      if (code !== null && code !== 0) this.#hear({ kind: "failed", code });
     });
     child.on("error", () => {});
     this.child = child;
@@ -308,6 +309,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   const counts: Record<string, number> = {};
   const happened: Record<string, number> = {};
   let stopped = 0;
+  let failure: Error | undefined;
   const news = { resolve: () => {} };
 
   const workers: Worker[] = servers.relays.map((relays, index) => {
@@ -334,6 +336,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
           acknowledged.push(...message.acknowledged);
         } else if (message.kind === "token") {
           workers[(index + 1 + Math.floor(random() * (processes - 1))) % processes]!.say(message);
+        } else if (message.kind === "failed") {
+          failure ??= new Error(`Process ${index} ended with code ${message.code}.`);
         } else if (message.kind === "stopped") {
           stopped++;
           for (const [what, times] of Object.entries(message.counts)) counts[what] = (counts[what] ?? 0) + times;
@@ -360,7 +364,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
 
   const faults = faultsOf(servers, workers, options, random);
   let judgedAtMs = 0;
-  while (answers.length < operations && elapsedMs() < (options.maxMs ?? Infinity)) {
+  while (!failure && answers.length < operations && elapsedMs() < (options.maxMs ?? Infinity)) {
     await sleep(100 + random() * 500);
     if (faults.length > 0 && answers.length > 0) {
       const fault = faults[Math.floor(random() * faults.length)]!;
@@ -375,10 +379,11 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   }
   for (const worker of workers) worker.say({ kind: "stop" });
   const untilMs = performance.now() + 30_000;
-  while (stopped < processes && performance.now() < untilMs) {
+  while (!failure && stopped < processes && performance.now() < untilMs) {
     await Promise.race([sleep(100), new Promise<void>((resolve) => (news.resolve = resolve))]);
     for (const worker of workers) worker.say({ kind: "stop" });
   }
+  if (failure) throw failure;
   if (stopped < processes) throw new Error(`${processes - stopped} of ${processes} processes did not stop within 30 s.`);
 
   const violations = await judge();
