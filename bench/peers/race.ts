@@ -27,7 +27,13 @@ export type ToRacer =
 export type FromRacer =
   | { readonly kind: "ready" }
   | { readonly kind: "has read" }
-  | { readonly kind: "answer"; readonly call: number; readonly value: number | undefined };
+  | {
+      readonly kind: "answer";
+      readonly call: number;
+      readonly value: number | undefined;
+      /** Whether a fill ran for it. */
+      readonly filled: boolean;
+    };
 
 const key = "row:1";
 const ttlMs = 60_000;
@@ -79,18 +85,17 @@ const caches: Record<string, (options: RaceOptions) => Promise<RaceCache>> = {
   async "async-cache-dedupe"({ redisUrl }) {
     const { createCache } = createRequire(import.meta.url)("async-cache-dedupe") as typeof import("async-cache-dedupe");
     const { Redis } = await import("ioredis");
-    const fills: (() => Promise<number>)[] = [];
+    let next: () => Promise<number> = () => Promise.reject(new Error("no fill"));
     const cache = createCache({
       ttl: ttlMs / 1_000,
       storage: redisUrl
-        ? { type: "redis", options: { client: new Redis(redisUrl) as never, invalidation: { referencesTTL: ttlMs / 1_000 } } }
+        ? { type: "redis", options: { client: new Redis(redisUrl), invalidation: { referencesTTL: ttlMs / 1_000 } } }
         : { type: "memory", options: { invalidation: true } },
-    }).define("row", { references: () => [key] }, () => fills.shift()!());
+    }).define("row", { references: () => [key] }, () => next());
     return {
       get(fill) {
-        fills.length = 0;
-        fills.push(fill);
-        return cache["row"]!(1) as Promise<number>;
+        next = fill;
+        return (cache as unknown as { row(id: number): Promise<number> }).row(1);
       },
       invalidate: () => cache.invalidateAll(key),
     };
@@ -146,17 +151,21 @@ const { cache, read } = options.peer === "millrace" ? await watched(options) : a
 const say = (message: FromRacer): void => void process.send!(message);
 
 let goOn = (): void => {};
-process.on("message", async (message: ToRacer) => {
+process.on("message", (message: ToRacer) => void answer(message));
+
+async function answer(message: ToRacer): Promise<void> {
   if (message.kind === "go on") {
     goOn();
     return;
   }
   if (message.kind === "invalidate") {
     await cache.invalidate?.();
-    say({ kind: "answer", call: message.call, value: undefined });
+    say({ kind: "answer", call: message.call, value: undefined, filled: false });
     return;
   }
+  let filled = false;
   const value = await cache.get(async () => {
+    filled = true;
     const found = await read();
     if (message.held) {
       const released = new Promise<void>((resolve) => (goOn = resolve));
@@ -165,6 +174,6 @@ process.on("message", async (message: ToRacer) => {
     }
     return found;
   });
-  say({ kind: "answer", call: message.call, value });
-});
+  say({ kind: "answer", call: message.call, value, filled });
+}
 say({ kind: "ready" });

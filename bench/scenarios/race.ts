@@ -18,9 +18,12 @@ const answerTimeoutMs = 30_000;
 
 const program = fileURLToPath(new URL("../peers/race.ts", import.meta.url));
 
+type Answer = Extract<FromRacer, { kind: "answer" }>;
+
 class Racer {
   readonly #child: ChildProcess;
-  readonly #answers = new Map<number, (value: number | undefined) => void>();
+  readonly #answers = new Map<number, (answer: Answer) => void>();
+  readonly #ended: Promise<never>;
   #calls = 0;
   #hears: { readonly kind: FromRacer["kind"]; readonly resolve: () => void }[] = [];
 
@@ -28,9 +31,13 @@ class Racer {
     this.#child = fork(program, [JSON.stringify(options)], {
       execArgv: ["--conditions=millrace-source", "--disable-warning=ExperimentalWarning"],
     });
+    this.#ended = new Promise<never>((_, reject) => {
+      this.#child.once("exit", (code) => reject(new Error(`A process has ended with ${code}.`)));
+    });
+    this.#ended.catch(() => {}); // heard where something is awaited
     this.#child.on("message", (message: FromRacer) => {
       if (message.kind === "answer") {
-        this.#answers.get(message.call)?.(message.value);
+        this.#answers.get(message.call)?.(message);
         this.#answers.delete(message.call);
       }
       this.#hears = this.#hears.filter((each) => {
@@ -45,7 +52,7 @@ class Racer {
     await this.#within(new Promise<void>((resolve) => this.#hears.push({ kind, resolve })), kind);
   }
 
-  get(held = false): Promise<number | undefined> {
+  get(held = false): Promise<Answer> {
     return this.#call((call) => ({ kind: "get", call, held }));
   }
 
@@ -61,9 +68,9 @@ class Racer {
     this.#child.kill("SIGKILL");
   }
 
-  #call(message: (call: number) => ToRacer): Promise<number | undefined> {
+  #call(message: (call: number) => ToRacer): Promise<Answer> {
     const call = ++this.#calls;
-    const answer = new Promise<number | undefined>((resolve) => this.#answers.set(call, resolve));
+    const answer = new Promise<Answer>((resolve) => this.#answers.set(call, resolve));
     this.#say(message(call));
     return this.#within(answer, "an answer");
   }
@@ -73,21 +80,25 @@ class Racer {
   }
 
   async #within<Result>(promise: Promise<Result>, what: string): Promise<Result> {
-    const ended = new Promise<never>((_, reject) => {
-      this.#child.once("exit", (code) => reject(new Error(`A process ended with ${code} before it said: ${what}.`)));
-    });
-    const late = pause(answerTimeoutMs, undefined, { ref: false }).then(() => {
-      throw new Error(`A process did not say within ${answerTimeoutMs} ms: ${what}.`);
-    });
-    ended.catch(() => {});
-    late.catch(() => {});
-    return await Promise.race([promise, ended, late]);
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => reject(new Error(`A process did not say within ${answerTimeoutMs} ms: ${what}.`)),
+      answerTimeoutMs,
+    );
+    try {
+      return await Promise.race([promise, this.#ended, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 
 interface Outcome {
   /** Milliseconds after the write until the last process had the new value; Infinity: not while it was watched. */
   readonly staleMs: number;
+  /** Answers while it was watched, and those of them that were not filled for it. */
+  readonly answers: number;
+  readonly fromCache: number;
   /** Answers with the old value after the invalidation had returned and the fill had ended. */
   readonly staleAnswers: number;
 }
@@ -119,12 +130,17 @@ async function race(options: RaceOptions, processes: number, writer: pg.Client):
     await pause(50);
     filling.goOn();
     await held;
+    let answers = 0;
+    let fromCache = 0;
     let staleAnswers = 0;
     let freshSinceMs: number | undefined;
     while (performance.now() - writtenMs < watchedMs) {
       let isFresh = true;
       for (const racer of racers) {
-        if ((await racer.get()) === old) {
+        const { value, filled } = await racer.get();
+        answers++;
+        if (!filled) fromCache++;
+        if (value === old) {
           staleAnswers++;
           isFresh = false;
         }
@@ -133,7 +149,11 @@ async function race(options: RaceOptions, processes: number, writer: pg.Client):
       else freshSinceMs ??= performance.now();
       await pause(20);
     }
-    return { staleMs: freshSinceMs === undefined ? Infinity : staleAnswers === 0 ? 0 : freshSinceMs - writtenMs, staleAnswers };
+    // Who keeps nothing serves nothing old, and shows nothing.
+    if (fromCache < answers / 2)
+      throw new Error(`${options.peer} filled ${answers - fromCache} of ${answers} answers: it does not cache.`);
+    const staleMs = freshSinceMs === undefined ? Infinity : staleAnswers === 0 ? 0 : freshSinceMs - writtenMs;
+    return { staleMs, answers, fromCache, staleAnswers };
   } finally {
     for (const racer of racers) racer.close();
   }

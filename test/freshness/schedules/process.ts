@@ -112,7 +112,9 @@ const history = sql`insert into kv_history (id, version, grp) select id, version
 async function write(): Promise<void> {
   const id = someRow();
   const group = random() < 0.2 ? 1 + below(groups) : undefined;
-  const update = sql`update kv set version = version + 1, grp = coalesce(${group ?? null}::int, grp) where id = ${id} returning *`;
+  const update = sql<
+    Found & { grp: number }
+  >`update kv set version = version + 1, grp = coalesce(${group ?? null}::int, grp) where id = ${id} returning *`;
   using deadline = new Deadline({ timeoutMs: 5_000 });
   const context: WorkContext = { requestId: "write", deadline };
   try {

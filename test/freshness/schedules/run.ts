@@ -270,7 +270,7 @@ function faultsOf(servers: Servers, workers: readonly Worker[], options: Schedul
       {
         name: "Redis is frozen",
         async run() {
-          redis.pause();
+          await redis.pause();
           await sleep(between(50, 600));
           redis.resume();
         },
