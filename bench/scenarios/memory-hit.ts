@@ -1,6 +1,13 @@
-// A hit in memory with five dependencies that are judged, against caches that judge nothing. In process.
+// A hit in memory with five dependencies that are judged, against caches that judge nothing. In process. Over PostgreSQL's ledger with a
+// feed and a pool that are made up: what a hit asks of them is nothing.
 
-import { type Cache, createCache, createLocalLedger } from "../../src/cache/index.ts";
+import { type Cache, createCache, createLocalLedger, hashDependencies } from "../../src/cache/index.ts";
+import { systemClock } from "../../src/core/index.ts";
+import type { Pool } from "../../src/database/index.ts";
+import type { Feed } from "../../src/freshness/feed.ts";
+import type { CatalogueKeeper } from "../../src/freshness/ledger/catalogue-keeper.ts";
+import { FreshnessLedger } from "../../src/freshness/ledger/ledger.ts";
+import { snapshotRule } from "../../src/freshness/ledger/rule.ts";
 import type { BenchOptions } from "../harness/options.ts";
 import { interleave, median, printTable } from "../harness/rounds.ts";
 
@@ -21,6 +28,35 @@ async function filled(): Promise<Cache> {
   // Writes to other rows, so that the judge cannot say "nothing was written" at a glance.
   for (let i = 0; i < 20_000; i++) await ledger.invalidate([`observations:id=${i}`]);
   return cache;
+}
+
+/** A ledger over PostgreSQL as if one commit after the other came in; `commit` brings the next. */
+async function overFeed() {
+  let number = 1_000_000; // as positions in a log are
+  const ledger = new FreshnessLedger({
+    pool: { run: async () => ({ rows: [["10:10:", false, "one server"]] }) } as unknown as Pool,
+    catalogue: { namespace: "bench", changed: () => {}, settled: async () => {} } as unknown as CatalogueKeeper,
+    boundMs: 60_000,
+    sampleShareMs: 5,
+    sampleTimeoutMs: 1_000,
+    versions: {},
+    rule: snapshotRule,
+    clock: systemClock,
+  });
+  const feed = { mark: async () => number, follow: () => {}, refusalOf: () => undefined } as unknown as Feed;
+  ledger.onRestart({ generation: 1, floor: number, horizon: 0n });
+  ledger.start(feed);
+  ledger.onCommits([], number);
+  await ledger.ready();
+  const cache = createCache({ ledger });
+  for (let i = 0; i < keys; i++) await cache.get(keyOf(i), { ttl: "1h", depends: dependsOf(i) }, () => valueOf(i));
+  let row = 0;
+  const commit = () => {
+    const dependencies = hashDependencies([`public.observations`, `public.observations:id=${row++ % 100_000}`]);
+    ledger.onCommits([{ number: ++number, xid: 1n, dependencies, everything: false }], number);
+  };
+  for (let i = 0; i < 20_000; i++) commit();
+  return { cache, ledger, commit };
 }
 
 async function peers(): Promise<Record<string, LookUp>> {
@@ -60,17 +96,24 @@ async function peers(): Promise<Record<string, LookUp>> {
 /** Microseconds of this thread's processor time per hit. */
 export async function run({ rounds = 7, rows: count = lookUps, only }: BenchOptions): Promise<unknown> {
   const cache = await filled();
+  const feed = await overFeed();
+  let hits = 0;
   const policy = { ttl: "1h" } as const;
   const never = () => undefined;
   const works: Record<string, LookUp> = {
     "millrace: read, 5 dependencies": (key) => cache.read(key, policy, never),
     "millrace: peek, 5 dependencies": (key) => cache.peek(key),
     "millrace: get, 5 dependencies": (key) => cache.get(key, policy, never),
+    "millrace: read, over PostgreSQL's ledger": (key) => feed.cache.read(key, policy, never),
+    "millrace: the same, a commit every 100 hits": (key) => {
+      if (hits++ % 100 === 0) feed.commit();
+      return feed.cache.read(key, policy, never);
+    },
     ...(await peers()),
   };
   let state = 1;
   // Without those that the writes have invalidated by mistake (less than 1 %).
-  const fresh = Array.from({ length: keys }, (_, i) => keyOf(i)).filter((key) => cache.peek(key) !== undefined);
+  const fresh = Array.from({ length: keys }, (_, i) => keyOf(i)).filter((key) => cache.peek(key) && feed.cache.peek(key));
   const asked = Array.from({ length: count }, () => fresh[(state = (state * 48_271) % 2_147_483_647) % fresh.length]!);
   const candidates = Object.entries(works)
     .filter(([name]) => only === undefined || only.some((each) => name.startsWith(each)))
@@ -102,5 +145,7 @@ export async function run({ rounds = 7, rows: count = lookUps, only }: BenchOpti
     ]),
   );
   await cache.close();
+  await feed.cache.close();
+  feed.ledger.stop();
   return samples;
 }

@@ -18,7 +18,7 @@ import { type Clock, coreErrors, formatDuration, resolveOptions } from "../core/
 import type { Cache, CachePolicy, CacheStats, Codec, Fill, Outcome, ReadOptions, Why } from "./cache.ts";
 import { cacheFillChannel, cacheInvalidationChannel, cacheRefusalChannel } from "./channels.ts";
 import { hashDependencies, joinDependencies } from "./dependency-hash.ts";
-import { Entry, bytesOfEntry, filledOf, hitOf, staleOf } from "./entry.ts";
+import { Entry, bytesOfEntry, filledOf, hitOf, memoryHitOf, staleOf } from "./entry.ts";
 import { cacheErrors } from "./errors.ts";
 import { FillBreaker } from "./fill-breaker.ts";
 import { type FillRun, runFill } from "./fill-run.ts";
@@ -167,9 +167,9 @@ class TieredCache implements Cache {
       if (refusal === undefined) {
         this.#counts.hits++;
         if (this.#checkRatio > 0 && this.#random() < this.#checkRatio) this.#check(key, policy, fill, options, entry);
-        if (nowMs >= entry.refreshFromMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
+        if (nowMs >= entry.quietUntilMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
         this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
-        return hitOf(entry, nowMs, "memory");
+        return memoryHitOf(entry, nowMs);
       }
     }
     return this.#search(key, policy, fill, options, entry, refusal);
@@ -182,7 +182,7 @@ class TieredCache implements Cache {
     if (this.#refusalOf(entry, nowMs, demand) !== undefined) return undefined;
     this.#counts.hits++;
     this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
-    return hitOf(entry, nowMs, "memory");
+    return memoryHitOf(entry, nowMs);
   }
 
   async invalidate(...names: readonly string[]): Promise<void> {
@@ -275,8 +275,8 @@ class TieredCache implements Cache {
   }
 
   #refusalOf(entry: Entry, nowMs: number, demand: Demand | undefined): Refusal | "expired" | undefined {
-    if (nowMs >= entry.freshUntilMs) return "expired";
-    return this.ledger.judge(entry.stamp, entry.order, entry.dependencies, demand);
+    if (nowMs >= entry.quietUntilMs && nowMs >= entry.freshUntilMs) return "expired";
+    return this.ledger.judge(entry.stamp, entry.order, entry.dependencies, demand, entry);
   }
 
   #refuse(key: string, refusal: Refusal | "expired", tier: "memory" | "store"): void {
@@ -738,7 +738,7 @@ class TieredCache implements Cache {
       this.#unkept.add(key, made.reason!, shareable);
       return made.reason;
     }
-    const refusal = this.ledger.judge(entry.stamp, entry.order, entry.dependencies);
+    const refusal = this.ledger.judge(entry.stamp, entry.order, entry.dependencies, undefined, entry);
     if (refusal !== undefined) return refusalSentence[refusal];
     if (this.#closed) return "the cache is closed";
     // An older flight that ends after a newer one must not undo it; both would be judged, but one of them sooner refused.

@@ -2,6 +2,7 @@
 
 import type { Outcome } from "./cache.ts";
 import type { Refusal, Stamp } from "./ledger.ts";
+import type { Judged } from "./versions.ts";
 
 /** What an entry is made of. Times are of the clock's monotonic time, so that a wall clock that jumps changes nothing. */
 export interface EntryParts {
@@ -32,18 +33,22 @@ export interface EntryParts {
 const nameBytes = 40; // a string's header and its place in the list
 
 /** A class, so that every entry has one shape and a hit reads it without looking anything up. */
-export class Entry implements EntryParts {
+export class Entry implements EntryParts, Judged {
+  // What a hit reads comes first, so that it stands together in memory.
   readonly value: unknown;
   readonly codecId: number;
   readonly namespace: string;
+  /** Until then a hit has nothing to do about its time: the earlier of `refreshFromMs` and `freshUntilMs`. */
+  readonly quietUntilMs: number;
+  judgedAt = 0;
+  readonly freshUntilMs: number;
+  readonly refreshFromMs: number;
+  readonly madeAtMs: number;
   readonly stamp: Stamp;
   readonly order: number;
   readonly dependencies: Uint32Array;
   readonly names: readonly string[];
-  readonly madeAtMs: number;
-  readonly freshUntilMs: number;
   readonly staleUntilMs: number;
-  readonly refreshFromMs: number;
   readonly computeMs: number;
   readonly valueBytes: number;
   readonly timeDependent: boolean;
@@ -57,6 +62,7 @@ export class Entry implements EntryParts {
     this.dependencies = parts.dependencies;
     this.names = parts.names;
     this.madeAtMs = parts.madeAtMs;
+    this.quietUntilMs = Math.min(parts.freshUntilMs, parts.refreshFromMs);
     this.freshUntilMs = parts.freshUntilMs;
     this.staleUntilMs = parts.staleUntilMs;
     this.refreshFromMs = parts.refreshFromMs;
@@ -104,6 +110,49 @@ class Answer<Value> implements Outcome<Value> {
     this.remainingMs = remainingMs;
   }
 }
+
+/** The answer of an entry in memory that is fresh. Its times are worked out when somebody asks: most do not. */
+class Hit<Value> implements Outcome<Value> {
+  readonly value: Value;
+  readonly #entry: Entry;
+  readonly #nowMs: number;
+
+  constructor(entry: Entry, nowMs: number) {
+    this.value = entry.value as Value;
+    this.#entry = entry;
+    this.#nowMs = nowMs;
+  }
+
+  get state() {
+    return "hit" as const;
+  }
+
+  get tier() {
+    return "memory" as const;
+  }
+
+  get refusal() {
+    return undefined;
+  }
+
+  get stored() {
+    return true;
+  }
+
+  get reason() {
+    return undefined;
+  }
+
+  get ageMs(): number {
+    return this.#nowMs - this.#entry.madeAtMs;
+  }
+
+  get remainingMs(): number {
+    return this.#entry.freshUntilMs - this.#nowMs;
+  }
+}
+
+export const memoryHitOf = <Value>(entry: Entry, nowMs: number): Outcome<Value> => new Hit<Value>(entry, nowMs);
 
 /** The answer of an entry that is fresh. */
 export const hitOf = <Value>(

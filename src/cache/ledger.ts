@@ -2,6 +2,8 @@
 // In one process a counter is enough (local-ledger.ts); over PostgreSQL it is the change feed (millrace/freshness); over a Redis
 // that several processes share, numbers of its own. docs/freshness.md explains the rule.
 
+import type { Judged } from "./versions.ts";
+
 /** What an entry reflects: every write up to number `upTo` of `generation`. Numbers are whole, at least 0, below 2^53. */
 export interface Stamp {
   readonly generation: number;
@@ -74,9 +76,10 @@ export interface Ledger {
   begin(): Reading | Promise<Reading>;
   /**
    * Why an entry may not be served now; undefined: it may. `order` is the reading's for entries that this process has filled, 0 for
-   * entries from the shared store. Called at every hit: allocates nothing, well under a microsecond.
+   * entries from the shared store. Called at every hit: allocates nothing, well under a microsecond. With `judged`, which belongs to
+   * this stamp and these dependencies, the ledger remembers how far it has looked.
    */
-  judge(stamp: Stamp, order: number, dependencies: Uint32Array, demand?: Demand): Refusal | undefined;
+  judge(stamp: Stamp, order: number, dependencies: Uint32Array, demand?: Demand, judged?: Judged): Refusal | undefined;
   /**
    * An answer of the cache is handed out. If a fill is running around the call (a memoised function inside a cached endpoint), what the
    * answer was read from is the fill's too, and a fill that uses an answer that may not be kept may not be kept itself. Called for every

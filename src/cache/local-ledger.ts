@@ -7,7 +7,7 @@ import { CountedReading, inheritInRunningReading, overlaps } from "./counted-rea
 import { hashDependency } from "./dependency-hash.ts";
 import type { Demand, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
 import { type LocalLedgerOptions, localLedgerChecks, localLedgerDefaults } from "./options.ts";
-import { type Versions, createVersions } from "./versions.ts";
+import { type Judged, type Versions, createVersions } from "./versions.ts";
 
 class LocalLedger implements Ledger {
   readonly namespace: string;
@@ -26,9 +26,11 @@ class LocalLedger implements Ledger {
     return new CountedReading(this.generation, this.#count);
   }
 
-  judge(stamp: Stamp, _order: number, dependencies: Uint32Array, demand?: Demand): Refusal | undefined {
-    if (stamp.generation !== this.generation) return "generation";
-    if (!this.#versions.mayServe(stamp.generation, stamp.upTo, dependencies)) return "written";
+  judge(stamp: Stamp, _order: number, dependencies: Uint32Array, demand?: Demand, judged?: Judged): Refusal | undefined {
+    const isUntouched = judged !== undefined && this.#versions.isUntouched(judged);
+    if (!isUntouched && !this.#versions.mayServe(stamp.generation, stamp.upTo, dependencies, judged)) {
+      return stamp.generation === this.generation ? "written" : "generation";
+    }
     if (demand !== undefined && demand.upTo > this.#count && overlaps(demand.dependencies, dependencies)) return "token";
     return undefined;
   }

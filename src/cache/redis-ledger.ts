@@ -23,7 +23,7 @@ import { cacheErrors } from "./errors.ts";
 import type { Demand, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
 import { bounded } from "./store-timeout.ts";
 import { type RedisLedgerOptions, redisLedgerChecks, redisLedgerDefaults } from "./stores/options.ts";
-import { type Versions, createVersions } from "./versions.ts";
+import { type Judged, type Versions, createVersions } from "./versions.ts";
 
 /** Questions in a staleness bound: three may be lost or late before anything is bypassed. */
 const questionsPerBound = 4;
@@ -196,12 +196,13 @@ class LedgerOverRedis implements RedisLedger {
     return reading;
   }
 
-  judge(stamp: Stamp, _order: number, dependencies: Uint32Array, demand?: Demand): Refusal | undefined {
+  judge(stamp: Stamp, _order: number, dependencies: Uint32Array, demand?: Demand, judged?: Judged): Refusal | undefined {
     if (this.generation === 0) return "feed-starting";
     if (this.#isSilent()) return "feed-silent";
-    if (stamp.generation !== this.generation) return "generation";
-    if (this.#isOwed(dependencies)) return "own-write";
-    if (!this.#versions.mayServe(stamp.generation, stamp.upTo, dependencies)) return "written";
+    const isUntouched = judged !== undefined && this.#versions.isUntouched(judged);
+    if (!isUntouched && stamp.generation !== this.generation) return "generation";
+    if (this.#owes && this.#isOwed(dependencies)) return "own-write";
+    if (!isUntouched && !this.#versions.mayServe(stamp.generation, stamp.upTo, dependencies, judged)) return "written";
     if (demand !== undefined && demand.upTo > this.#applied && demand.upTo > stamp.upTo) {
       if (overlaps(demand.dependencies, dependencies)) return "token";
     }
@@ -265,9 +266,12 @@ class LedgerOverRedis implements RedisLedger {
     return this.#clock.monotonic() - this.#asOfMs > this.#boundMs;
   }
 
+  get #owes(): boolean {
+    return this.#owesEverything || this.#owed.size > 0;
+  }
+
   #isOwed(dependencies: Uint32Array): boolean {
     if (this.#owesEverything) return true;
-    if (this.#owed.size === 0) return false;
     for (let i = 0; i < dependencies.length; i += 2) {
       if (this.#owed.has(oneNumber(dependencies[i]!, dependencies[i + 1]!))) return true;
     }

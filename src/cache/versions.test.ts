@@ -5,7 +5,7 @@ import { suite, test } from "node:test";
 import fc from "fast-check";
 import { MillraceError } from "../core/index.ts";
 import { hashDependencies } from "./dependency-hash.ts";
-import { type Versions, createVersions } from "./versions.ts";
+import { type Judged, type Versions, createVersions } from "./versions.ts";
 
 const alphabet = Array.from({ length: 30 }, (_, i) => `public.reports:id=${i}`);
 const hashes = hashDependencies(alphabet);
@@ -30,6 +30,7 @@ suite("the versions of dependencies", () => {
   test("are never earlier than the truth, and what was written after an answer is never served", () => {
     let serves = 0;
     let refuses = 0;
+    let remembered = 0;
     fc.assert(
       fc.property(
         fc.array(step, { maxLength: 150, size: "max" }),
@@ -43,6 +44,8 @@ suite("the versions of dependencies", () => {
           let everything = 0;
           let newest = 0;
           let sequence = 0;
+          /** Answers that are asked about again and again, with what is remembered of the last time. */
+          const kept: { readonly generation: number; readonly upTo: number; readonly judged: Judged }[] = [];
           for (const each of steps) {
             if (each.op === "generation") {
               versions.startGeneration(versions.generation + 1);
@@ -74,6 +77,19 @@ suite("the versions of dependencies", () => {
             assert.ok(isFresh || !mayServe, "a stale answer may be served");
             const saidFresh = dependsOn.every((i) => versionOf(versions, i) <= upTo);
             if (dependsOn.length > 0) assert.equal(mayServe, saidFresh);
+            kept.push({ generation: versions.generation, upTo, judged: { judgedAt: 0 } });
+            for (const answer of kept) {
+              const { generation, judged } = answer;
+              const isKnown = judged.judgedAt !== 0;
+              const serves =
+                versions.isUntouched(judged) || versions.mayServe(generation, answer.upTo, dependency(...dependsOn), judged);
+              const isOfNow = generation === versions.generation && everything <= answer.upTo;
+              const isFitNow = isOfNow && dependsOn.every((i) => (truth.get(i) ?? 0) <= answer.upTo);
+              assert.ok(isFitNow || !serves, "a stale answer may be served by what is remembered of it");
+              // What is remembered may only know better than the sketch, which refuses by mistake.
+              if (versions.mayServe(generation, answer.upTo, dependency(...dependsOn))) assert.ok(serves);
+              if (serves && isKnown) remembered++;
+            }
             if (mayServe) serves++;
             else refuses++;
           }
@@ -82,6 +98,7 @@ suite("the versions of dependencies", () => {
       { numRuns: 300, seed: 1 },
     );
     assert.ok(serves > 1_000 && refuses > 1_000, `${serves} served, ${refuses} refused`);
+    assert.ok(remembered > 1_000, `${remembered} served by what was remembered`);
   });
 
   test("serve an answer that reflects the last write to each dependency, and not one that misses it", () => {

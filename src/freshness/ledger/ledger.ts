@@ -1,7 +1,7 @@
 // The ledger over PostgreSQL: why a cached answer may be served. It hears of commits from the feed, of statements from the pool, and puts
 // both together: docs/freshness.md has the rule, the files beside this one its parts.
 
-import { type Demand, type Findings, type Ledger, type Reading, type Refusal, type Stamp } from "../../cache/index.ts";
+import { type Demand, type Findings, type Judged, type Ledger, type Reading, type Refusal, type Stamp } from "../../cache/index.ts";
 import { type VersionsOptions, createVersions, hashDependencies } from "../../cache/index.ts";
 import type { Clock } from "../../core/index.ts";
 import { type Pool, unobserved } from "../../database/index.ts";
@@ -111,11 +111,13 @@ export class FreshnessLedger implements Ledger, FeedListener {
     );
   }
 
-  judge(stamp: Stamp, order: number, dependencies: Uint32Array, demand?: Demand): Refusal | undefined {
+  judge(stamp: Stamp, order: number, dependencies: Uint32Array, demand?: Demand, judged?: Judged): Refusal | undefined {
     const silence = this.#silence();
     if (silence !== undefined) return silence;
-    if (stamp.generation !== this.#commits.generation) return "generation";
-    if (!this.#versions.mayServe(stamp.generation, stamp.upTo, dependencies)) return "written";
+    if (judged === undefined || !this.#versions.isUntouched(judged)) {
+      if (stamp.generation !== this.#commits.generation) return "generation";
+      if (!this.#versions.mayServe(stamp.generation, stamp.upTo, dependencies, judged)) return "written";
+    }
     if (this.#own.any && this.#own.refuses(order, dependencies)) return "own-write";
     if (demand !== undefined && !this.#meets(demand, stamp, dependencies)) return "token";
     return undefined;
