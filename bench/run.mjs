@@ -10,6 +10,7 @@ const scenarios = {
   export: "a million rows as NDJSON over HTTP, against COPY, cursors, and FastAPI with asyncpg",
   encode: "20 KB of JSON: serializers and compressors",
   groups: "what a group costs against p-limit and Promise.all, and what a million of them leave behind",
+  upstream: "an upstream that fails, and a slow replica of three, against fetch, undici, cockatiel and opossum",
   workers: "how late the event loop is while a worker pool is saturated",
   "memory-hit": "a hit with five dependencies, against bentocache, cache-manager and lru-cache",
   eviction: "the memory tier: hit ratios against lru-cache, what a hit costs, mistaken invalidations",

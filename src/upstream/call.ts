@@ -34,6 +34,8 @@ export interface CallHost {
   readonly transport: Transport;
   readonly breaker: Breaker;
   readonly budget: RetryBudget;
+  /** What hedges need beside the budget: where everything stalls at once, every call is late, and asking twice makes it worse. */
+  readonly hedgeBudget: RetryBudget;
   readonly latencies: Latencies;
   readonly replicas: Replicas;
   readonly clock: Clock;
@@ -79,8 +81,9 @@ export class Call {
 
   /** @throws as Upstream.request() does */
   async run(): Promise<Outcome & { readonly ok: true }> {
-    const { budget, maxAttempts } = this.#host;
+    const { budget, hedgeBudget, maxAttempts } = this.#host;
     budget.deposit();
+    hedgeBudget.deposit();
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.#race(attempt === 1 ? "first" : "retry");
       if (outcome.ok) return outcome;
@@ -136,7 +139,7 @@ export class Call {
 
   /** One attempt, and a hedge beside it when it takes long. Never rejects. */
   #race(kind: AttemptKind): Promise<Outcome> {
-    const { clock, latencies, hedge, budget, name } = this.#host;
+    const { clock, latencies, hedge, budget, hedgeBudget, name } = this.#host;
     const { promise, resolve } = Promise.withResolvers<Outcome>();
     const running = new Set<Deadline>();
     const start = (of: AttemptKind): void => {
@@ -159,7 +162,7 @@ export class Call {
         ? undefined
         : clock.timer(hedgeAfterMs, () => {
             if (running.size === 0 || this.#deadline.aborted) return;
-            if (budget.withdraw()) start("hedge");
+            if (hedgeBudget.withdraw() && budget.withdraw()) start("hedge");
             else if (upstreamBudgetChannel.hasSubscribers) upstreamBudgetChannel.publish({ upstream: name, wanted: "hedge" });
           });
     start(kind);

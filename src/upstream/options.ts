@@ -88,7 +88,7 @@ export const upstreamDefaults = {
   budgetPerSecond: 10, // so that a service with few calls can retry at all; Finagle's, too
   backoff: "50ms", // a garbage collection, or a restart of one of several
   maxBackoff: "1s",
-  hedge: true, // 5 % of calls at the most, and within the same budget
+  hedge: true, // one call in 25 and one a second at the most, and within the same budget
   breakerRatio: 0.5, // below, more calls succeed than fail: retries carry them
   breakerMinimum: 20, // fewer say little: with 20 a healthy upstream of 95 % fails ten by chance once in 10⁹
   breakerWindow: "10s",

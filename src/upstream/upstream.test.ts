@@ -352,6 +352,25 @@ suite("hedging", () => {
     }
   });
 
+  test("stays few when every call is late at once", async () => {
+    let stalled = false;
+    const made = make(() => new Promise((resolve) => void made.clock.timer(stalled ? 50 : 10, () => resolve(answer(200)))), {
+      maxConcurrent: 1_000,
+    });
+    await warm(made);
+    stalled = true;
+    const calls: Promise<unknown>[] = [];
+    for (let i = 0; i < 400; i++) {
+      calls.push(made.upstream.request(get));
+      await setImmediate();
+      made.clock.advance(1);
+    }
+    await settled(made.clock, Promise.all(calls));
+    const hedges = made.sent.length - 460;
+    assert.ok(hedges <= 0.04 * 460 + 2, `${hedges} hedges`);
+    assert.ok(hedges > 0);
+  });
+
   test("waits for the first when the hedge fails", async () => {
     let slow = false;
     const made = make((_sent, n) => {
