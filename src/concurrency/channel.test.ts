@@ -145,7 +145,7 @@ test("loses and duplicates nothing, whoever sends, takes, leaves and closes when
   );
   await fc.assert(
     fc.asyncProperty(
-      fc.array(step, { maxLength: 60 }),
+      fc.array(step, { maxLength: 60, size: "max" }),
       fc.nat(3),
       fc.nat(80),
       fc.boolean(),

@@ -117,7 +117,7 @@ test("any sequence of asking, leaving and giving back goes as in the model: firs
       { weight: 2, arbitrary: fc.record({ do: fc.constant("leave" as const), which: fc.nat(10) }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant("try" as const), weight: fc.integer({ min: 1, max: 4 }) }) },
     ),
-    { maxLength: 40 },
+    { maxLength: 40, size: "max" },
   );
   await fc.assert(
     fc.asyncProperty(steps, async (sequence) => {

@@ -102,7 +102,7 @@ test("in any order of calls, departures and landings there is one execution per 
     { weight: 2, arbitrary: fc.record({ do: fc.constant("land" as const), key: fc.nat(1), well: fc.boolean() }) },
   );
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { maxLength: 30, size: "max" }), async (steps) => {
       const flights = createSingleFlight<number, number>();
       // The model: per key the execution under way, and who waits for it.
       const flying = new Map<number, { readonly id: number; readonly gate: PromiseWithResolvers<number>; waiting: Set<number> }>();

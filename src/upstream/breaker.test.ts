@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";
 import { type ManualClock, createManualClock } from "../core/index.ts";
-import { Breaker, type BreakerState, type Ticket } from "./breaker.ts";
+import { Breaker, type BreakerOptions, type BreakerState, type Ticket } from "./breaker.ts";
 
 const options = {
   failureRatio: 0.5,
@@ -14,11 +14,14 @@ const options = {
   probeSuccessRatio: 0.8,
 } as const;
 
-function make(): { clock: ManualClock; breaker: Breaker; states: BreakerState[] } {
+function make(given: BreakerOptions = options): { clock: ManualClock; breaker: Breaker; states: BreakerState[] } {
   const clock = createManualClock();
   const states: BreakerState[] = [];
-  return { clock, states, breaker: new Breaker(options, clock, (state) => states.push(state)) };
+  return { clock, states, breaker: new Breaker(given, clock, (state) => states.push(state)) };
 }
+
+/** As little as possible between the states, so that random steps visit all of them again and again. */
+const nervous: BreakerOptions = { ...options, minimumCalls: 3, openMs: 500, maxOpenMs: 1_000 };
 
 function fail(breaker: Breaker, times: number): void {
   for (let i = 0; i < times; i++) breaker.admit()!.report(false);
@@ -86,14 +89,31 @@ suite("a breaker", () => {
     fail(breaker, 10);
     clock.advance(2_000);
     const probe = breaker.admit()!;
-    for (const ticket of old) ticket.report(true);
-    assert.equal(breaker.state, "half-open", "late successes of the time before do not close it");
+    for (const [i, ticket] of old.entries()) ticket.report(i % 2 === 0);
+    assert.equal(breaker.state, "half-open", "what the time before did neither closes it nor opens it");
     probe.report(true);
     probe.report(true);
     probe.giveBack();
     for (let i = 0; i < 2; i++) breaker.admit()!.report(true);
     assert.equal(breaker.state, "half-open", "three have succeeded, not four");
     breaker.admit()!.report(true);
+    assert.equal(breaker.state, "closed");
+  });
+
+  test("ignores probes of an earlier half-open, and calls of an earlier closed", () => {
+    const { breaker, clock } = make();
+    const early = Array.from({ length: 20 }, () => breaker.admit()!);
+    fail(breaker, 10);
+    clock.advance(2_000);
+    const lost = Array.from({ length: 5 }, () => breaker.admit()!);
+    clock.advance(2_000);
+    const probe = breaker.admit()!;
+    for (const ticket of lost) ticket.report(false);
+    assert.equal(breaker.state, "half-open");
+    probe.report(true);
+    for (let i = 0; i < 3; i++) breaker.admit()!.report(true);
+    assert.equal(breaker.state, "closed");
+    for (const ticket of early) ticket.report(false);
     assert.equal(breaker.state, "closed");
   });
 
@@ -131,13 +151,13 @@ test("in any order of calls, reports and time a breaker is where the model says,
     { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), tenths: fc.integer({ min: 1, max: 40 }) }) },
   );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-      const { breaker, clock } = make();
+    fc.property(fc.array(step, { maxLength: 200, size: "max" }), (steps) => {
+      const { breaker, clock } = make(nervous);
       // The model keeps every report with its time, and names each state's visit by a number.
       let state = "closed" as BreakerState;
       let visit = 0;
       let sinceMs = 0;
-      let openMs = options.openMs as number;
+      let openMs = nervous.openMs;
       let reports: { readonly atMs: number; readonly good: boolean }[] = [];
       let out = 0;
       const enter = (next: BreakerState) => {
@@ -154,7 +174,7 @@ test("in any order of calls, reports and time a breaker is where the model says,
         } else if (current.do === "admit") {
           const ticket = breaker.admit();
           if (state !== "closed" && clock.monotonic() - sinceMs >= openMs) enter("half-open");
-          const may: boolean = state === "closed" || (state === "half-open" && out + reports.length < options.probes);
+          const may: boolean = state === "closed" || (state === "half-open" && out + reports.length < nervous.probes);
           assert.equal(ticket !== undefined, may);
           if (ticket) {
             tickets.push({ ticket, visit, used: false });
@@ -173,17 +193,17 @@ test("in any order of calls, reports and time a breaker is where the model says,
               if (state === "half-open") out--;
               reports.push({ atMs: clock.monotonic(), good: current.good });
               if (state === "closed") {
-                const tenth = options.windowMs / 10;
+                const tenth = nervous.windowMs / 10;
                 const now = Math.floor(clock.monotonic() / tenth);
                 const recent = reports.filter(({ atMs }) => now - Math.floor(atMs / tenth) < 10);
                 const bad = recent.filter(({ good }) => !good).length;
-                if (!current.good && recent.length >= options.minimumCalls && bad >= options.failureRatio * recent.length)
+                if (!current.good && recent.length >= nervous.minimumCalls && bad >= nervous.failureRatio * recent.length)
                   enter("open");
               } else if (reports.filter(({ good }) => good).length >= 4) {
-                openMs = options.openMs;
+                openMs = nervous.openMs;
                 enter("closed");
               } else if (reports.filter(({ good }) => !good).length >= 2) {
-                openMs = Math.min(openMs * 2, options.maxOpenMs);
+                openMs = Math.min(openMs * 2, nervous.maxOpenMs);
                 enter("open");
               }
             }
@@ -192,8 +212,8 @@ test("in any order of calls, reports and time a breaker is where the model says,
         assert.equal(breaker.state, state);
       }
       // Whatever has happened: who waits long enough and succeeds gets it closed.
-      clock.advance(options.maxOpenMs);
-      for (let i = 0; i < options.probes && breaker.state !== "closed"; i++) breaker.admit()!.report(true);
+      clock.advance(nervous.maxOpenMs);
+      for (let i = 0; i < nervous.probes && breaker.state !== "closed"; i++) breaker.admit()!.report(true);
       if (state !== "closed") assert.equal(breaker.state, "closed");
     }),
     { numRuns: 600 },

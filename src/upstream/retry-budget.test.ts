@@ -44,7 +44,7 @@ suite("a retry budget", () => {
     );
     fc.assert(
       fc.property(
-        fc.array(step, { maxLength: 300 }),
+        fc.array(step, { maxLength: 300, size: "max" }),
         fc.constantFrom(0, 0.1, 0.2, 0.5, 1),
         fc.constantFrom(0, 1, 3, 10),
         (steps, ratio, perSecond) => {
