@@ -150,7 +150,6 @@ class Worker {
     });
     child.on("message", (message) => this.#hear(message as FromProcess));
     child.once("exit", (code) => {
-      if (this.child === child) this.child = undefined;
       if (code !== null && code !== 0) this.#hear({ kind: "failed", code });
     });
     child.on("error", () => {});
@@ -163,10 +162,15 @@ class Worker {
 
   async kill(): Promise<void> {
     const { child } = this;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, "exit");
-    child.kill("SIGKILL");
-    await exited;
+    if (!child) return;
+    if (child.exitCode === null && child.signalCode === null) {
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+    }
+    // A channel that is cut in the middle of a message may stay open on this side, and would keep this process alive.
+    if (child.connected) child.disconnect();
+    child.unref();
   }
 }
 
