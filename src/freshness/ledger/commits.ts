@@ -23,14 +23,18 @@ export interface OpenSample extends Sample {
   readonly generation: number;
   /** Whether everything that is in no message is behind it. */
   readonly beyondHorizon: boolean;
-  /** The number just before the first commit that it does not see; undefined: it sees all that have been applied. */
+  /** The number that the feed told of before the first commit that it does not see; undefined: it sees all that have been applied. */
   bound: number | undefined;
   /** Fills that read after it and have not ended. */
   fills: number;
 }
 
 interface Unseen {
-  readonly number: number;
+  /**
+   * The number before its own that the feed told of. Not its own less one: commits of the log table share a number, and one less may lie
+   * behind a mark whose writes are among them.
+   */
+  readonly before: number;
   readonly xid: number;
 }
 
@@ -55,17 +59,23 @@ export class Commits {
   }
 
   apply(commits: readonly FeedCommit[], upTo: number): void {
+    let before = this.applied;
+    let latest = this.applied;
     for (const { number, xid, everything } of commits) {
+      if (number > latest) {
+        before = latest;
+        latest = number;
+      }
       const id = xid === undefined ? undefined : Number(xid);
       for (const sample of this.#open) {
         if (sample.bound !== undefined) continue;
         // A name that was invalidated by hand is no transaction: fills that are running began before it.
         const isSeen = id !== undefined && !everything && this.#sees(sample.snapshot, id);
-        if (!isSeen) sample.bound = number - 1;
+        if (!isSeen) sample.bound = before;
       }
       if (id === undefined) continue;
       if (id > this.#newestXid) this.#newestXid = id;
-      this.#unseen.push({ number, xid: id });
+      this.#unseen.push({ before, xid: id });
     }
     if (upTo > this.applied) this.applied = upTo;
     if (this.#unseen.length > maxUnseen) {
@@ -85,7 +95,7 @@ export class Commits {
       ...sample,
       generation: this.generation,
       beyondHorizon: snapshot.xmin >= this.#horizon,
-      bound: first && first.number - 1,
+      bound: first?.before,
       fills: 0,
     };
     this.#open.add(open);
