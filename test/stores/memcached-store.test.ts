@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { type AddressInfo, type Socket, createServer } from "node:net";
-import { suite, test } from "node:test";
+import { after, before, suite, test } from "node:test";
 import { type Store, memcachedStore, withBreaker } from "../../src/cache/index.ts";
+import { storeContract } from "../../src/testing/index.ts";
 import { type TestMemcached, testMemcached } from "../harness/memcached.ts";
 import { eventually } from "../harness/patience.ts";
 
@@ -26,12 +27,14 @@ const works = (store: Store) =>
     () => false,
   );
 
+const storeOn = (started: readonly TestMemcached[]) =>
+  started.length === 1
+    ? patient(started[0]!)
+    : memcachedStore({ servers: started.map(({ address }) => address), timeout: "20s", silenceTimeout: "20s" });
+
 async function servers(count: number) {
   const started = await Promise.all(Array.from({ length: count }, () => testMemcached()));
-  const store =
-    count === 1
-      ? patient(started[0]!)
-      : memcachedStore({ servers: started.map(({ address }) => address), timeout: "20s", silenceTimeout: "20s" });
+  const store = storeOn(started);
   return {
     started,
     store,
@@ -43,31 +46,14 @@ async function servers(count: number) {
 }
 
 for (const count of [1, 3]) {
+  suite(`the contract on memcached, servers: ${count}`, () => {
+    let all: Awaited<ReturnType<typeof servers>>;
+    before(async () => (all = await servers(count)));
+    after(() => all[Symbol.asyncDispose]());
+    storeContract(`memcached (${count})`, async () => storeOn(all.started), { refusesFromBytes: 2 ** 20 - 1023 });
+  });
+
   suite(`a memcached store on ${count} server${count > 1 ? "s" : ""}`, () => {
-    test("gives back bytes as they were set, with a version that changes with every set", async () => {
-      await using all = await servers(count);
-      const { store } = all;
-      for (const [i, bytes] of [new Uint8Array(), new Uint8Array([0, 13, 10, 255]), randomBytes(300_000)].entries()) {
-        const key = `key ${i}`;
-        assert.equal(await store.set(key, bytes, minute), true);
-        const first = await store.get(key);
-        assert.deepEqual(Buffer.from(first!.bytes), Buffer.from(bytes));
-        assert.equal(await store.set(key, bytes, minute), true);
-        assert.notEqual((await store.get(key))!.version, first!.version);
-        await store.delete(key);
-        assert.equal(await store.get(key), undefined);
-      }
-    });
-
-    test("keys may be any text", async () => {
-      await using all = await servers(count);
-      const keys = ["", "k", "a b", "ü\n\0", "\r\nflush_all\r\n", "x".repeat(249), "x".repeat(250), "x".repeat(10_000), "é"];
-      for (const key of keys) assert.equal(await all.store.set(key, bytesOf(`value of ${key}`), minute), true);
-      for (const key of keys) {
-        assert.equal(Buffer.from((await all.store.get(key))!.bytes).toString(), `value of ${key}`);
-      }
-    });
-
     test("one of many claims gets the lease; the others hear that it is given, and then the value", async () => {
       await using all = await servers(count);
       const claims = await Promise.all(Array.from({ length: 200 }, () => all.store.claim("k", lease)));
@@ -78,43 +64,6 @@ for (const count of [1, 3]) {
       assert.equal(await all.store.set("k", bytesOf("filled"), { ...minute, token }), true);
       const claim = await all.store.claim("k", lease);
       assert.equal(claim.kind === "value" && Buffer.from(claim.stored.bytes).toString(), "filled");
-    });
-
-    test("a set with a lease that was lost, released, deleted or superseded is refused", async () => {
-      await using all = await servers(count);
-      const { store } = all;
-      const released = await tokenOf(store, "k");
-      await store.release("k", released);
-      const deleted = await tokenOf(store, "k"); // given at once
-      assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: released }), false);
-      await store.delete("k");
-      assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: deleted }), false);
-      const next = await tokenOf(store, "k");
-      await store.release("k", deleted); // not his to give back
-      assert.equal((await store.claim("k", lease)).kind, "busy");
-      assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: deleted }), false);
-      assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: "nonsense\r\nflush_all" }), false);
-      assert.equal(await store.set("k", bytesOf("right"), { ...minute, token: next }), true);
-      assert.equal(await store.set("k", bytesOf("again"), { ...minute, token: next }), false);
-      assert.equal(Buffer.from((await store.get("k"))!.bytes).toString(), "right");
-    });
-
-    test("a version that the claimer cannot use counts as missing, and others have the value meanwhile", async () => {
-      await using all = await servers(count);
-      const { store } = all;
-      await store.set("k", bytesOf("old"), minute);
-      const { version } = (await store.get("k"))!;
-      const token = await tokenOf(store, "k", { ...lease, not: version });
-      assert.equal((await store.claim("k", { ...lease, not: version })).kind, "busy");
-      assert.equal((await store.claim("k", lease)).kind, "value");
-      assert.equal(Buffer.from((await store.get("k"))!.bytes).toString(), "old");
-      assert.equal((await store.get("k"))!.version, version);
-      await store.release("k", token); // the next may fill at once
-      const second = await tokenOf(store, "k", { ...lease, not: version });
-      assert.equal(await store.set("k", bytesOf("late"), { ...minute, token }), false);
-      assert.equal(await store.set("k", bytesOf("new"), { ...minute, token: second }), true);
-      const claim = await store.claim("k", { ...lease, not: version });
-      assert.equal(claim.kind === "value" && Buffer.from(claim.stored.bytes).toString(), "new");
     });
 
     test("of many who cannot use a value one refreshes it", async () => {
@@ -141,15 +90,6 @@ for (const count of [1, 3]) {
         assert.equal(await store.set("k", bytesOf("fits"), { ...minute, token: await tokenOf(store, "k") }), true);
         await store.delete("k");
       }
-    });
-
-    test("forgets a value after its time, and a lease of a holder that died", async () => {
-      await using all = await servers(count);
-      await all.store.set("k", bytesOf("brief"), { ttlMs: 1 });
-      const lost = await tokenOf(all.store, "other", { leaseMs: 1 });
-      await eventually("it is forgotten", async () => (await all.store.get("k")) === undefined);
-      await eventually("the lease ran out", async () => (await all.store.claim("other", lease)).kind === "lease");
-      assert.equal(await all.store.set("other", bytesOf("late"), { ...minute, token: lost }), false);
     });
 
     test("flush_all at any moment is a miss, and a lease that was flushed is lost", async () => {

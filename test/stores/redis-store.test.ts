@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { suite, test } from "node:test";
+import { after, before, suite, test } from "node:test";
 import { Cluster, Redis } from "ioredis";
 import { type Store, redisStore, storeBreakerChannel, withBreaker } from "../../src/cache/index.ts";
+import { storeContract } from "../../src/testing/index.ts";
 import { eventually } from "../harness/patience.ts";
 import { type TestRedis, testRedis, testRedisCluster } from "../harness/redis.ts";
 
@@ -22,21 +23,14 @@ async function tokenOf(store: Store, key: string, options: { leaseMs: number; no
 /** A store without a hurry: the machine that runs tests may be slow. */
 const patient = (server: TestRedis) => redisStore({ url: server.url, timeout: "20s" });
 
-suite("a Redis store", () => {
-  test("gives back bytes as they were set, with a version that changes with every set", async () => {
-    await using server = await testRedis();
-    await using store = patient(server);
-    for (const bytes of [new Uint8Array(), new Uint8Array([0, 13, 10, 255]), randomBytes(300_000)]) {
-      assert.equal(await store.set("k", bytes, minute), true);
-      const first = await store.get("k");
-      assert.deepEqual(Buffer.from(first!.bytes), Buffer.from(bytes));
-      assert.equal(await store.set("k", bytes, minute), true);
-      assert.notEqual((await store.get("k"))!.version, first!.version);
-    }
-    await store.delete("k");
-    assert.equal(await store.get("k"), undefined);
-  });
+suite("the contract on Redis", () => {
+  let server: TestRedis;
+  before(async () => (server = await testRedis()));
+  after(() => server[Symbol.asyncDispose]());
+  storeContract("Redis", async () => patient(server), { briefMs: 200, refusesFromBytes: 8 * 2 ** 20 + 1 });
+});
 
+suite("a Redis store", () => {
   test("one of many claims gets the lease, in one round trip each", async () => {
     await using server = await testRedis();
     await using one = patient(server);
@@ -54,47 +48,9 @@ suite("a Redis store", () => {
     assert.doesNotMatch(commands, /cmdstat_(?:watch|multi)/);
   });
 
-  test("a set with a lease that ran out or was superseded is refused, and so is a second one with the same lease", async () => {
+  test("lets a value live for whole milliseconds, never shorter than it was asked to", async () => {
     await using server = await testRedis();
     await using store = patient(server);
-    const lost = await tokenOf(store, "k", { leaseMs: 1 });
-    await eventually("the lease ran out", async () => (await server.command("exists", "millrace:{k}:l")) === 0);
-    assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: lost }), false);
-    const next = await tokenOf(store, "k");
-    assert.equal(await store.set("k", bytesOf("late"), { ...minute, token: lost }), false);
-    await store.release("k", lost); // not his to give back
-    assert.equal((await store.claim("k", lease)).kind, "busy");
-    assert.equal(await store.set("k", bytesOf("right"), { ...minute, token: next }), true);
-    assert.equal(await store.set("k", bytesOf("again"), { ...minute, token: next }), false);
-    assert.equal(Buffer.from((await store.get("k"))!.bytes).toString(), "right");
-  });
-
-  test("a released lease goes to the next at once, and a delete voids it", async () => {
-    await using server = await testRedis();
-    await using store = patient(server);
-    await store.release("k", await tokenOf(store, "k"));
-    const token = await tokenOf(store, "k");
-    await store.delete("k");
-    assert.equal(await store.set("k", bytesOf("from before"), { ...minute, token }), false);
-  });
-
-  test("a version that the claimer cannot use counts as missing", async () => {
-    await using server = await testRedis();
-    await using store = patient(server);
-    await store.set("k", bytesOf("old"), minute);
-    const { version } = (await store.get("k"))!;
-    const token = await tokenOf(store, "k", { ...lease, not: version });
-    assert.equal((await store.claim("k", { ...lease, not: version })).kind, "busy");
-    assert.equal((await store.claim("k", lease)).kind, "value"); // who can use it gets it meanwhile
-    assert.equal(await store.set("k", bytesOf("new"), { ...minute, token }), true);
-    assert.equal((await store.claim("k", { ...lease, not: version })).kind, "value");
-  });
-
-  test("forgets a value after its time", async () => {
-    await using server = await testRedis();
-    await using store = patient(server);
-    await store.set("k", bytesOf("brief"), { ttlMs: 1 });
-    await eventually("it is forgotten", async () => (await store.get("k")) === undefined);
     await store.set("k", bytesOf("longer"), { ttlMs: 40_000.5 });
     const left = Number(await server.command("pttl", "millrace:{k}:v"));
     assert.ok(left > 0 && left <= 40_001, `${left}`);
@@ -128,14 +84,6 @@ suite("a Redis store", () => {
     assert.equal(await store.set("other", bytesOf("late"), { ...minute, token }), false);
     const again = await tokenOf(store, "other");
     assert.equal(await store.set("other", bytesOf("v"), { ...minute, token: again }), true);
-  });
-
-  test("keys may be any text", async () => {
-    await using server = await testRedis();
-    await using store = patient(server);
-    const keys = ["", "%", "%25", "{", "}", "{}", "a}b{c", "a%7Db%7Bc", "ü\n\0 ", "x".repeat(10_000)];
-    for (const key of keys) await store.set(key, bytesOf(`value of ${key}`), minute);
-    for (const key of keys) assert.equal(Buffer.from((await store.get(key))!.bytes).toString(), `value of ${key}`);
   });
 
   test("works on a cluster: value and lease are in one slot, whatever the key", async () => {

@@ -82,10 +82,8 @@ class MemoryStore implements Store {
   }
 
   async delete(key: string): Promise<void> {
-    const slot = this.#slot(key);
-    if (slot === undefined) return;
-    slot.stored = undefined;
     this.#slot(key);
+    this.#slots.delete(key); // the lease too: what its holder brings is of before
   }
 
   async close(): Promise<void> {
