@@ -59,7 +59,7 @@ export interface Outcome<Value> {
   readonly tier: "memory" | "store" | undefined;
   /** Why what stood there was not served, when something did. */
   readonly refusal: Refusal | "expired" | undefined;
-  /** Whether the answer is kept now. */
+  /** Whether a tier holds the answer: memory has taken it, or else the store has. */
   readonly stored: boolean;
   /** Why it is not kept. */
   readonly reason: string | undefined;
@@ -136,6 +136,7 @@ export interface Cache extends Closeable {
    * each, however many entries there are.
    */
   invalidate(...names: readonly string[]): Promise<void>;
+  /** What is known of the key. Changes nothing: no use, no hit, no miss. */
   why(key: string): Promise<Why>;
   stats(): CacheStats;
 }

@@ -2,7 +2,7 @@
 // the cache were read from it inherits.
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import type { Findings, Reading, Stamp } from "./ledger.ts";
+import type { Findings, Inherited, Reading, Stamp } from "./ledger.ts";
 
 /** Nothing is found out by itself: what a fill depends on is what its caller names. */
 const nothingFound: readonly string[] = Object.freeze([]);
@@ -16,7 +16,9 @@ export class CountedReading implements Reading {
   readonly generation: number;
   #upTo: number;
   #reason: string | undefined;
+  /** Of an answer without a stamp. */
   #isShareable = false;
+  #freshUntilMs = Infinity;
   readonly #inherited = new Set<Uint32Array>();
 
   constructor(generation: number, upTo: number) {
@@ -35,9 +37,12 @@ export class CountedReading implements Reading {
     this.#isShareable = true;
   }
 
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    if (stamp === undefined) this.#reason ??= reason ?? "it uses an answer that may not be kept";
-    else if (stamp.generation !== this.generation) this.#reason ??= "it uses an answer of another ledger";
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void {
+    if (answer !== undefined && answer.freshUntilMs < this.#freshUntilMs) this.#freshUntilMs = answer.freshUntilMs;
+    if (stamp === undefined) {
+      this.#isShareable = (this.#isShareable || this.#reason === undefined) && answer?.shareable === true;
+      this.#reason ??= reason ?? "it uses an answer that may not be kept";
+    } else if (stamp.generation !== this.generation) this.#reason ??= "it uses an answer of another ledger";
     else this.#upTo = Math.min(this.#upTo, stamp.upTo);
     if (dependencies.length > 0) this.#inherited.add(dependencies);
   }
@@ -56,6 +61,7 @@ export class CountedReading implements Reading {
       inherited,
       timeDependent: false,
       shareable: this.#isShareable,
+      freshUntilMs: this.#freshUntilMs,
     };
   }
 
@@ -63,8 +69,13 @@ export class CountedReading implements Reading {
 }
 
 /** Ledger.inherit() of these ledgers: the fill that runs around the call, if there is one, inherits. */
-export function inheritInRunningReading(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-  running.getStore()?.inherit(stamp, dependencies, reason);
+export function inheritInRunningReading(
+  stamp: Stamp | undefined,
+  dependencies: Uint32Array,
+  reason: string | undefined,
+  answer: Inherited | undefined,
+): void {
+  running.getStore()?.inherit(stamp, dependencies, reason, answer);
 }
 
 /** Whether a demand for writes to `demanded` (empty: to anything) concerns an entry with `dependencies`. */

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { suite, test } from "node:test";
-import { type ManualClock, createManualClock } from "../core/index.ts";
+import { type ManualClock, type MillraceError, createManualClock } from "../core/index.ts";
 import type { Cache, CachePolicy, FillTools, Outcome } from "./cache.ts";
-import { type CacheOptions, cacheCheckChannel, createCache, createLocalLedger } from "./index.ts";
+import { type CacheOptions, cacheCheckChannel, createCache, createLocalLedger, memoryStore } from "./index.ts";
 
 /** No early refreshes and ttls as they are written, unless a test is about them. */
 const exact = { random: () => 0.5, earlyRefresh: 0 } as const satisfies CacheOptions;
@@ -235,6 +235,73 @@ suite("createCache", () => {
     assert.deepEqual([unkept.stored, unkept.reason], [false, "x"]);
   });
 
+  test("keeps what is made of answers no longer than the first of them, and not at all when that is over", async () => {
+    const { cache, clock } = cacheWith();
+    let made = 0;
+    const inner = () => cache.get("inner", { ttl: "10s", stale: "1h", softTimeout: "0s" }, () => ++made);
+    const outer = () => Promise.resolve(cache.read("outer", { ttl: "1h" }, async () => `made ${await inner()}`));
+    await inner();
+    clock.advance(4_000);
+    const first = await outer();
+    assert.deepEqual([first.state, first.stored, first.remainingMs], ["miss", true, 6_000]);
+    clock.advance(5_999);
+    assert.equal((await outer()).state, "hit");
+    clock.advance(1);
+    const over = await outer();
+    assert.deepEqual([over.value, over.state, over.stored], ["made 1", "miss", false], "of a stale answer");
+    assert.match(over.reason!, /whose time is over/);
+    await turn();
+    assert.equal((await outer()).value, "made 2");
+    const negative = await Promise.resolve(
+      cache.read("of nothing", { ttl: "1h" }, async () => [
+        await cache.get("nothing", { negativeTtl: "0s" }, () => undefined),
+        await cache.get("something", {}, () => 1),
+      ]),
+    );
+    assert.deepEqual([negative.stored, cache.peek("of nothing")], [false, undefined]);
+  });
+
+  test("says of a key what is known without counting as a use, a hit or a miss", async () => {
+    const { cache } = cacheWith();
+    await cache.get("k", {}, () => 1);
+    const before = cache.stats();
+    for (let i = 0; i < 5; i++) {
+      assert.equal((await cache.why("k")).verdict, "hit");
+      assert.equal((await cache.why("other")).verdict, "miss");
+    }
+    assert.deepEqual(cache.stats(), before);
+  });
+
+  test("holds its bound under 10,000 keys that are kept, that fail and that are not kept, and one write makes all stale", async () => {
+    const maxBytes = 2 ** 20;
+    const { cache, clock } = cacheWith({ memory: { maxBytes } });
+    for (let i = 0; i < 10_000; i++) {
+      await cache.get(`kept:${i}`, {}, () => "x".repeat(500));
+      await cache.get(`loose:${i}`, {}, (tools) => (tools.dontKeep(`reason ${i}`), i));
+      await assert.rejects(
+        cache.get(`failing:${i}`, {}, () => {
+          throw new Error(`failure ${i}`);
+        }),
+      );
+      if (i % 1_000 === 0) assert.ok(cache.stats().memory!.bytes <= maxBytes);
+    }
+    const { bytes, entries } = cache.stats().memory!;
+    assert.ok(bytes <= maxBytes && entries > 300, `${entries} entries in ${bytes} bytes`);
+    assert.match((await cache.why("failing:9999")).reason!, /failure 9999/);
+    assert.equal((await cache.why("failing:0")).reason, undefined, "the oldest failures are forgotten");
+    assert.match((await cache.why("loose:9999")).reason!, /reason 9999/);
+    assert.equal((await cache.why("loose:0")).reason, undefined);
+    const held = Array.from({ length: 10_000 }, (_, i) => `kept:${i}`).filter((key) => cache.peek(key));
+    assert.equal(held.length, entries);
+    await cache.invalidate("*");
+    assert.deepEqual(
+      held.filter((key) => cache.peek(key)),
+      [],
+    );
+    await cache.close();
+    assert.equal(clock.pendingTimers, 0);
+  });
+
   test("asks whether an answer is admitted, with what was found out about it", async () => {
     const { cache } = cacheWith();
     const admit = ({ dependencies }: { dependencies: readonly string[] }) =>
@@ -369,6 +436,41 @@ suite("createCache", () => {
     const outcome = await read(cache, "k", {}, () => "w");
     assert.deepEqual([outcome.value, outcome.state, outcome.stored], ["w", "bypass", false]);
     assert.equal(clock.pendingTimers, 0);
+  });
+
+  test("leaves no timer, no flight and no lease when it is closed while a hundred fills run", async () => {
+    const clock = createManualClock();
+    const ledger = createLocalLedger();
+    const store = memoryStore({ clock });
+    const cache = createCache({ ...exact, clock, store, ledger });
+    const gate = new Gate<string>();
+    const policy = { ttl: "1s", hardTimeout: "20s" } as const;
+    const leaving = new AbortController();
+    const asked = Array.from({ length: 100 }, (_, i) => {
+      const signal = i % 3 === 2 ? leaving.signal : undefined;
+      return Promise.resolve(cache.read(`k${i}`, policy, gate.fill, { signal })).then(
+        ({ value, stored }) => `${value} ${stored}`,
+        (error: Error) => (error.name === "AbortError" ? error.name : (error as MillraceError).code),
+      );
+    });
+    while (gate.calls.length < 100) await turn();
+    const closing = cache.close();
+    // A third ends well, a third never, and a third has callers that leave.
+    for (let i = 0; i < 100; i += 3) gate.calls[i]!.resolve("v");
+    leaving.abort();
+    for (let i = 0; i < 20; i++) await turn();
+    clock.advance(20_000);
+    const results = await Promise.all(asked);
+    await closing;
+    for (const [i, result] of results.entries()) {
+      assert.equal(result, ["v false", "MILLRACE_CACHE_FILL_TIMEOUT", "AbortError"][i % 3]);
+    }
+    assert.equal(clock.pendingTimers, 0);
+    for (let i = 0; i < 100; i++) {
+      // Nothing is kept by a cache that is closed, and every lease was given back.
+      assert.equal((await store.claim(`k${i}`, { leaseMs: 1 })).kind, "lease");
+    }
+    assert.ok(gate.calls.every(({ tools }, i) => i % 3 === 0 || tools.signal.aborted));
   });
 
   test("refuses options and policies that are wrong", async () => {

@@ -47,7 +47,7 @@ const earliestRefresh = 0.5;
 /** exp(-16) is one in nine million: before that many compute times from the end, XFetch need not draw. */
 const refreshHorizon = 16;
 
-/** The wait of a late joiner may begin anew this often; then it takes what it gets, for there is a write in every fill. */
+/** The wait of a late joiner may begin anew this often; then it fills for itself. */
 const mostFlights = 3;
 
 /** While another process fills, the store is asked again after so long, doubling: an answer is found soon, and seldom asked for. */
@@ -69,6 +69,8 @@ interface Found<Value> {
   readonly outcome: Outcome<Value>;
   /** Undefined: it may not be kept by a fill that uses it. */
   readonly origin: Origin | undefined;
+  /** Findings.shareable, without an origin. */
+  readonly shareable?: boolean;
 }
 
 /** What a caller asks for, through all of its waiting. */
@@ -168,7 +170,7 @@ class TieredCache implements Cache {
         this.#counts.hits++;
         if (this.#checkRatio > 0 && this.#random() < this.#checkRatio) this.#check(key, policy, fill, options, entry);
         if (nowMs >= entry.quietUntilMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
-        this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
+        this.ledger.inherit(entry.stamp, entry.dependencies, undefined, entry);
         return memoryHitOf(entry, nowMs);
       }
     }
@@ -181,7 +183,7 @@ class TieredCache implements Cache {
     const nowMs = this.#clock.monotonic();
     if (this.#refusalOf(entry, nowMs, demand) !== undefined) return undefined;
     this.#counts.hits++;
-    this.ledger.inherit(entry.stamp, entry.dependencies, undefined);
+    this.ledger.inherit(entry.stamp, entry.dependencies, undefined, entry);
     return memoryHitOf(entry, nowMs);
   }
 
@@ -194,7 +196,7 @@ class TieredCache implements Cache {
 
   async why(key: string): Promise<Why> {
     const { namespace } = this.ledger;
-    const inMemory = this.#memory?.get(key);
+    const inMemory = this.#memory?.look(key);
     const standing = inMemory?.namespace === namespace ? inMemory : undefined;
     const inStore = await this.#shared?.look(key, namespace);
     const nowMs = this.#clock.monotonic();
@@ -331,8 +333,9 @@ class TieredCache implements Cache {
         flights: 0,
       });
       // Here, and not where it was found: this runs in the context of the caller, which may be a fill itself.
-      return found.then(({ outcome, origin }) => {
-        this.ledger.inherit(origin?.stamp, origin?.dependencies ?? noDependencies, outcome.reason);
+      return found.then(({ outcome, origin, shareable }) => {
+        if (origin) this.ledger.inherit(origin.stamp, origin.dependencies, outcome.reason, origin);
+        else this.ledger.inherit(undefined, noDependencies, outcome.reason, { freshUntilMs: Infinity, shareable });
         return outcome;
       });
     } catch (error) {
@@ -343,7 +346,8 @@ class TieredCache implements Cache {
   /** Joins a flight, or begins one. */
   #take<Value>(ask: Ask): Promise<Found<Value>> {
     const { key } = ask;
-    if (this.#closed || this.#unkept.fillsAlone(key)) return this.#wait<Value>(this.#begin(ask, { alone: true }), ask, "first");
+    if (this.#closed || ask.flights >= mostFlights || this.#unkept.fillsAlone(key))
+      return this.#wait<Value>(this.#begin(ask, { alone: true }), ask, "first");
     const flight = this.#flights.get(key);
     if (flight && flight.namespace === this.ledger.namespace && flight.codecId === (ask.codec?.id ?? 0)) {
       if (flight.order === undefined) return this.#wait<Value>(flight, ask, "early");
@@ -461,7 +465,8 @@ class TieredCache implements Cache {
         if (!this.#suits(landing, ask, joined)) return again();
         done();
         const outcome = this.#outcomeOf<Value>(landing, flight, ask, joined);
-        resolve({ outcome, origin: landing.kind === "found" ? landing.entry : landing.origin });
+        if (landing.kind === "found") resolve({ outcome, origin: landing.entry });
+        else resolve({ outcome, origin: landing.origin, shareable: landing.shareable });
       },
       fail: (error) => {
         if (serveStale(messageOf(error))) return;
@@ -483,7 +488,7 @@ class TieredCache implements Cache {
   #suits(landing: Landing, ask: Ask, joined: "first" | "early" | "late"): boolean {
     if (joined === "first" || landing.kind === "found") return true;
     if (!landing.shareable) return false;
-    if (joined === "early" || ask.flights >= mostFlights) return true;
+    if (joined === "early") return true;
     const { origin } = landing;
     return origin !== undefined && this.ledger.judge(origin.stamp, origin.order, origin.dependencies, ask.demand) === undefined;
   }
@@ -639,7 +644,8 @@ class TieredCache implements Cache {
     }
     this.#breaker.succeeded(key);
     const made = this.#make(flight, run);
-    const reason = this.#keep(flight, made, token);
+    const keeping = this.#keep(flight, made, token);
+    const reason = keeping instanceof Promise ? await keeping : keeping;
     this.#report(flight, run.computeMs, reason === undefined, reason, undefined);
     const landing: Landing = {
       kind: "filled",
@@ -674,7 +680,13 @@ class TieredCache implements Cache {
     }
     const names = this.#namesOf(flight, run);
     const dependencies = joinDependencies(hashDependencies(names), findings.inherited);
-    const origin = { stamp, order, dependencies };
+    const nowMs = this.#clock.monotonic();
+    const isNegative = value === undefined || value === null;
+    const wantedMs = run.keepForMs ?? (isNegative ? policy.negativeTtlMs : policy.ttlMs);
+    // What is made of answers lasts no longer than the first of them.
+    const mostMs = Math.max(0, (findings.freshUntilMs ?? Infinity) - nowMs);
+    const ttlMs = Math.min(mostMs, wantedMs * (1 + ttlJitter * (2 * this.#random() - 1)));
+    const origin = { stamp, order, dependencies, freshUntilMs: nowMs + ttlMs };
     const unkept = (reason: string): Made => ({ entry: undefined, origin, reason, shareable: true });
     if (findings.timeDependent && !policy.choseTtl && run.keepForMs === undefined) {
       const reason = "the answer depends on the clock, and no `ttl` says for how long it holds";
@@ -686,9 +698,8 @@ class TieredCache implements Cache {
     }
     const unwanted = flight.admit?.(findings);
     if (unwanted !== undefined) return unkept(unwanted);
-    const isNegative = value === undefined || value === null;
-    const ttlMs = run.keepForMs ?? (isNegative ? policy.negativeTtlMs : policy.ttlMs);
-    if (ttlMs === 0) return unkept(isNegative ? "there is none, and `negativeTtl` is 0" : "it is to be kept for no time");
+    if (wantedMs === 0) return unkept(isNegative ? "there is none, and `negativeTtl` is 0" : "it is to be kept for no time");
+    if (ttlMs === 0) return unkept("it uses an answer that is kept for no time, or whose time is over");
     let valueBytes = 0;
     if (!isNegative && codec) {
       try {
@@ -702,8 +713,6 @@ class TieredCache implements Cache {
       valueBytes = facts.bytes;
     }
     if (!(valueBytes <= this.#maxValueBytes)) return unkept(`the value is larger than ${this.#maxValueBytes} bytes`);
-    const nowMs = this.#clock.monotonic();
-    const jitteredMs = ttlMs * (1 + ttlJitter * (2 * this.#random() - 1));
     // What depends on the clock, and that there is none, holds for its time and no longer, unless the policy says otherwise.
     const staleMs = isNegative || (findings.timeDependent && !policy.choseStale) ? 0 : policy.staleMs;
     const entry = new Entry({
@@ -715,9 +724,9 @@ class TieredCache implements Cache {
       dependencies,
       names,
       madeAtMs: nowMs,
-      freshUntilMs: nowMs + jitteredMs,
-      staleUntilMs: nowMs + jitteredMs + staleMs,
-      refreshFromMs: this.#refreshFrom(nowMs, jitteredMs, run.computeMs),
+      freshUntilMs: nowMs + ttlMs,
+      staleUntilMs: nowMs + ttlMs + staleMs,
+      refreshFromMs: this.#refreshFrom(nowMs, ttlMs, run.computeMs),
       computeMs: run.computeMs,
       valueBytes,
       timeDependent: findings.timeDependent,
@@ -730,8 +739,11 @@ class TieredCache implements Cache {
     return nowMs + Math.max(ttlMs * earliestRefresh, ttlMs - computeMs * this.#earlyRefresh * refreshHorizon);
   }
 
-  /** Keeps it where it may be kept; says why it is not. */
-  #keep(flight: Flight, made: Made, token: string | undefined): string | undefined {
+  /**
+   * Keeps it where it may be kept; says why it is not. What memory has taken is kept, and goes to the store behind the caller; only
+   * what memory does not take is held up until the store has said whether it does.
+   */
+  #keep(flight: Flight, made: Made, token: string | undefined): string | undefined | Promise<string | undefined> {
     const { key } = flight;
     const { entry, shareable } = made;
     if (entry === undefined) {
@@ -742,27 +754,24 @@ class TieredCache implements Cache {
     if (refusal !== undefined) return refusalSentence[refusal];
     if (this.#closed) return "the cache is closed";
     // An older flight that ends after a newer one must not undo it; both would be judged, but one of them sooner refused.
-    const there = this.#memory?.get(key);
+    const there = this.#memory?.look(key);
     const isOlder =
       there !== undefined &&
       there.namespace === entry.namespace &&
       there.codecId === entry.codecId &&
       there.stamp.generation === entry.stamp.generation &&
       there.stamp.upTo > entry.stamp.upTo;
-    const fits = isOlder || this.#memory?.set(key, entry);
-    if (this.#shared && flight.silence === undefined) {
-      flight.giveBack = undefined; // the token is used
-      this.#shared.set(key, entry, flight.codec, token);
-    } else if (fits !== true) {
-      this.#unkept.add(
-        key,
-        this.#memory ? "the value is larger than the memory tier takes" : "there is no tier to keep it in",
-        true,
-      );
+    const fits = isOlder || this.#memory?.set(key, entry) === true;
+    const kept = (isKept: boolean): string | undefined => {
+      if (isKept) this.#unkept.kept(key);
+      else if (this.#shared) this.#unkept.add(key, "neither memory nor the store has taken it", true);
+      else this.#unkept.add(key, this.#memory ? "the value is larger than the memory tier takes" : "there is no tier", true);
       return this.#unkept.reason(key);
-    }
-    this.#unkept.kept(key);
-    return undefined;
+    };
+    if (!this.#shared || flight.silence !== undefined) return kept(fits);
+    flight.giveBack = undefined; // the token is used
+    const stored = this.#shared.set(key, entry, flight.codec, token);
+    return fits ? kept(true) : stored.then(kept);
   }
 }
 

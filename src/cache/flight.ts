@@ -5,11 +5,11 @@ import { Deadline } from "../concurrency/index.ts";
 import type { Clock } from "../core/index.ts";
 import type { Codec, Fill } from "./cache.ts";
 import type { Entry } from "./entry.ts";
-import type { Demand, Findings, Refusal, Stamp } from "./ledger.ts";
+import type { Demand, Findings, Inherited, Refusal, Stamp } from "./ledger.ts";
 import type { Policy } from "./policy.ts";
 
 /** What the ledger needs to know of an answer to judge it. */
-export interface Origin {
+export interface Origin extends Inherited {
   readonly stamp: Stamp;
   readonly order: number;
   readonly dependencies: Uint32Array;

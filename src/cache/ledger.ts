@@ -42,6 +42,16 @@ export interface Findings {
    * cannot be followed may have done something for its caller alone. True when it is the ledger that cannot judge now.
    */
   readonly shareable?: boolean | undefined;
+  /** The earliest end of the answers of the cache that the fill has used, as inherit() was told. Absent: it has used none that ends. */
+  readonly freshUntilMs?: number | undefined;
+}
+
+/** What a fill must know of an answer that it uses, beside what that was read from. */
+export interface Inherited {
+  /** When its time is over, on the monotonic clock of its cache: what is made of it is no longer fresh then. */
+  readonly freshUntilMs: number;
+  /** Findings.shareable of an answer without a stamp. */
+  readonly shareable?: boolean | undefined;
 }
 
 /** One fill as the ledger follows it. */
@@ -85,7 +95,7 @@ export interface Ledger {
    * answer was read from is the fill's too, and a fill that uses an answer that may not be kept may not be kept itself. Called for every
    * outcome, hits included; costs a look at the running context. Without a stamp, `reason` says why it is not kept.
    */
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void;
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void;
   /** Resolves when every write that was acknowledged anywhere before the call has been applied here. */
   settled(): Promise<void>;
   /** Whether a request that arrives now may share the answer of a fill that began at `order`. */

@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { resolveOptions } from "../core/index.ts";
 import { CountedReading, inheritInRunningReading, overlaps } from "./counted-reading.ts";
 import { hashDependency } from "./dependency-hash.ts";
-import type { Demand, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
+import type { Demand, Inherited, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
 import { type LocalLedgerOptions, localLedgerChecks, localLedgerDefaults } from "./options.ts";
 import { type Judged, type Versions, createVersions } from "./versions.ts";
 
@@ -35,8 +35,8 @@ class LocalLedger implements Ledger {
     return undefined;
   }
 
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    inheritInRunningReading(stamp, dependencies, reason);
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void {
+    inheritInRunningReading(stamp, dependencies, reason, answer);
   }
 
   /** Always: what was invalidated meanwhile is judged at the end of the fill, by its dependencies. */

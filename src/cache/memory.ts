@@ -50,6 +50,8 @@ export interface MemoryTierStats {
 export interface MemoryTier<Value> {
   /** The value, or undefined. Counts as a use, which keeps the entry longer. */
   get(key: string): Value | undefined;
+  /** The value, or undefined. Does not count as a use, a hit or a miss. */
+  look(key: string): Value | undefined;
   /** Whether there is an entry. Does not count as a use, a hit or a miss. */
   has(key: string): boolean;
   /**
@@ -184,6 +186,10 @@ class S3FifoTier<Value> implements MemoryTier<Value> {
     this.#hits++;
     if (entry.uses < mostUses) entry.uses++;
     return entry.value;
+  }
+
+  look(key: string): Value | undefined {
+    return this.#entries.get(key)?.value;
   }
 
   has(key: string): boolean {

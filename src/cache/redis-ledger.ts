@@ -20,7 +20,7 @@ import { type LedgerMessage, ledgerChannel } from "./channels.ts";
 import { CountedReading, inheritInRunningReading, overlaps } from "./counted-reading.ts";
 import { hashDependencies } from "./dependency-hash.ts";
 import { cacheErrors } from "./errors.ts";
-import type { Demand, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
+import type { Demand, Inherited, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
 import { bounded } from "./store-timeout.ts";
 import { type RedisLedgerOptions, redisLedgerChecks, redisLedgerDefaults } from "./stores/options.ts";
 import { type Judged, type Versions, createVersions } from "./versions.ts";
@@ -209,8 +209,8 @@ class LedgerOverRedis implements RedisLedger {
     return undefined;
   }
 
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    inheritInRunningReading(stamp, dependencies, reason);
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void {
+    inheritInRunningReading(stamp, dependencies, reason, answer);
   }
 
   /** Always: what was invalidated meanwhile is judged at the end of the fill, by its dependencies. */

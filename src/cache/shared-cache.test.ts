@@ -239,6 +239,28 @@ suite("caches that share a store", () => {
     }
   });
 
+  test("say that an answer is stored only when a tier has it, also when memory has none of it", async () => {
+    for (const memory of [false, { maxBytes: 65_536 }] as const) {
+      const { caches, clock, store } = clusterOf(1, { memory });
+      const [cache] = caches as [Cache];
+      const fill = () => "x".repeat(50_000); // more than such a memory takes
+      const read = (key: string) => settledBy(clock, Promise.resolve(cache.read(key, { ttl: "1h" }, fill)));
+      const taken = await read("k");
+      assert.deepEqual([taken.state, taken.stored, taken.reason], ["miss", true, undefined]);
+      const found = await read("k");
+      assert.deepEqual([found.state, found.tier], ["hit", "store"]);
+      store.set = async () => false; // full, or the lease was lost
+      const refused = await read("other");
+      assert.deepEqual([refused.state, refused.stored], ["miss", false]);
+      assert.match(refused.reason!, /neither memory nor the store/);
+      assert.match((await settledBy(clock, cache.why("other"))).reason!, /neither memory nor the store/);
+      store.set = async () => {
+        throw new Error("ECONNRESET");
+      };
+      assert.equal((await read("third")).stored, false);
+    }
+  });
+
   test("need a ledger that they share", () => {
     assert.throws(() => createCache({ store: memoryStore() }), { code: "MILLRACE_CACHE_LEDGER_MISSING" });
   });

@@ -74,9 +74,11 @@ export class SharedTier {
     }
   }
 
-  /** Writes the entry behind its caller. What is not kept costs another process a fill, and nothing else. */
-  set(key: string, entry: Entry, codec: Codec<unknown> | undefined, token: string | undefined): void {
-    this.#behind(this.#set(key, entry, codec, token));
+  /** Says whether the store has taken the entry. Never rejects; nobody needs to wait: what is not kept costs another process a fill. */
+  set(key: string, entry: Entry, codec: Codec<unknown> | undefined, token: string | undefined): Promise<boolean> {
+    const taken = this.#set(key, entry, codec, token).catch(() => false);
+    this.#behind(taken);
+    return taken;
   }
 
   release(key: string, namespace: string, token: string): void {
@@ -102,10 +104,11 @@ export class SharedTier {
     return this.#prefix + key;
   }
 
-  async #set(key: string, entry: Entry, codec: Codec<unknown> | undefined, token: string | undefined): Promise<void> {
+  async #set(key: string, entry: Entry, codec: Codec<unknown> | undefined, token: string | undefined): Promise<boolean> {
     const storeKey = this.#keyOf(key, entry.namespace);
     const release = async () => {
       if (token !== undefined) await this.store.release(storeKey, token);
+      return false;
     };
     const nowMs = this.#clock.monotonic();
     let bytes: Uint8Array;
@@ -128,7 +131,7 @@ export class SharedTier {
     }
     const ttlMs = Math.ceil(entry.staleUntilMs - this.#clock.monotonic());
     if (ttlMs < 1) return release();
-    await this.store.set(storeKey, bytes, { ttlMs, token });
+    return this.store.set(storeKey, bytes, { ttlMs, token });
   }
 
   async #entryOf({ bytes }: Stored, namespace: string, codec: Codec<unknown> | undefined): Promise<Entry | undefined> {

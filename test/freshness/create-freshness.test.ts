@@ -231,6 +231,47 @@ suite("the cache over PostgreSQL", () => {
     );
   });
 
+  test("while the feed is silent, those who ask together share one fill, and none misses what was written before", async () => {
+    await using at = await openDatabase();
+    await using process = await createProcess(at.url);
+    const { cache, database } = process;
+    await warm(cache, "reports of 1", countOf(database, 1));
+    // The feed loses its sessions and gets no new ones; those of the pool go on.
+    const { pathname } = new URL(at.url);
+    const elsewhere = Object.assign(new URL(at.url), { pathname: "/postgres" });
+    await using admin = Object.assign(new pg.Client({ connectionString: elsewhere.href }), {
+      [Symbol.asyncDispose]: () => admin.end(),
+    });
+    await admin.connect();
+    const name = pg.escapeIdentifier(decodeURIComponent(pathname.slice(1)));
+    await admin.query(`alter database ${name} allow_connections false`);
+    await at.psql(`
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and application_name like 'millrace %'`);
+    let fills = 0;
+    const counted = (city: number) => () => {
+      fills++;
+      return countOf(database, city)();
+    };
+    const read = (key: string, city: number) => Promise.resolve(cache.read(key, { ttl: "10m" }, counted(city)));
+    await until("the feed is silent", async () => (await read("reports of 1", 1)).refusal === "feed-silent");
+    for (let round = 0; round < 3; round++) {
+      await database.query(sql`insert into reports values (${500 + round}, 1, 'while nothing is heard')`);
+      fills = 0;
+      const outcomes = await Promise.all(Array.from({ length: 200 }, () => read("reports of 1", 1)));
+      assert.equal(fills, 1);
+      for (const { value, stored, state } of outcomes) assert.deepEqual([value, stored, state], [11 + round, false, "bypass"]);
+    }
+    // What is for its caller alone is not shared, silent or not.
+    fills = 0;
+    const volatile = () => (fills++, database.one(sql`select random() from cities limit 1`));
+    await Promise.all(Array.from({ length: 20 }, () => cache.get("by chance", { ttl: "10m" }, volatile)));
+    assert.equal(fills, 20);
+    await admin.query(`alter database ${name} allow_connections true`);
+    await warm(cache, "reports of 1", countOf(database, 1));
+    assert.equal(await cache.get("reports of 1", { ttl: "10m" }, () => -1), 13);
+  });
+
   test("a name of the cache's own is invalidated in all processes", async () => {
     await using at = await openDatabase();
     await using one = await createProcess(at.url);

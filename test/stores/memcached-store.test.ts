@@ -1,7 +1,6 @@
 // The shared store on real memcached servers, one and three: leases, fencing, faults; and on servers that talk nonsense.
 
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
 import { type AddressInfo, type Socket, createServer } from "node:net";
 import { after, before, suite, test } from "node:test";
 import { type Store, memcachedStore, withBreaker } from "../../src/cache/index.ts";

@@ -2,7 +2,7 @@
 // around it.
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import type { Stamp } from "../../cache/index.ts";
+import type { Inherited, Stamp } from "../../cache/index.ts";
 import type { ReadDependency } from "../dependencies/index.ts";
 
 /** More places than any statement of an API reads from; beyond it an answer would be invalidated all the time. */
@@ -16,7 +16,11 @@ export class Collector {
   inheritedStamp: Stamp | undefined;
   /** Why the answer may not be kept: the first reason counts. */
   reason: string | undefined;
+  /** Whether the answer is for its caller alone: what was refused is more than that the ledger cannot judge now. */
+  alone = false;
   timeDependent = false;
+  /** When the time of the first of the answers is over that this fill has used. */
+  freshUntilMs = Infinity;
   /** Statements that have not ended. */
   running = 0;
   ended = false;
@@ -39,12 +43,14 @@ export class Collector {
     if (this.#reads.size > maxDependencies) this.refuse("it reads from more places than can be followed");
   }
 
-  refuse(reason: string): void {
+  refuse(reason: string, shareable = false): void {
     this.reason ??= reason;
+    if (!shareable) this.alone = true;
   }
 
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    if (stamp === undefined) return this.refuse(reason ?? "it uses an answer that is not kept");
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void {
+    if (answer !== undefined && answer.freshUntilMs < this.freshUntilMs) this.freshUntilMs = answer.freshUntilMs;
+    if (stamp === undefined) return this.refuse(reason ?? "it uses an answer that is not kept", answer?.shareable);
     const before = this.inheritedStamp;
     if (before && before.generation !== stamp.generation) this.refuse("it uses answers of two generations");
     else if (!before || stamp.upTo < before.upTo) this.inheritedStamp = stamp;
@@ -63,7 +69,8 @@ export class Collector {
     const around = this.#around;
     if (!around || around.ended) return;
     for (const dependency of this.reads) around.read(dependency);
-    if (this.reason !== undefined) around.refuse(this.reason);
+    if (this.reason !== undefined) around.refuse(this.reason, !this.alone);
+    around.freshUntilMs = Math.min(around.freshUntilMs, this.freshUntilMs);
     if (this.timeDependent) around.timeDependent = true;
     if (this.inheritedStamp) around.inherit(this.inheritedStamp, this.inherited, undefined);
   }

@@ -1,7 +1,16 @@
 // The ledger over PostgreSQL: why a cached answer may be served. It hears of commits from the feed, of statements from the pool, and puts
 // both together: docs/freshness.md has the rule, the files beside this one its parts.
 
-import { type Demand, type Findings, type Judged, type Ledger, type Reading, type Refusal, type Stamp } from "../../cache/index.ts";
+import {
+  type Demand,
+  type Findings,
+  type Inherited,
+  type Judged,
+  type Ledger,
+  type Reading,
+  type Refusal,
+  type Stamp,
+} from "../../cache/index.ts";
 import { type VersionsOptions, createVersions, hashDependencies } from "../../cache/index.ts";
 import type { Clock } from "../../core/index.ts";
 import { type Pool, unobserved } from "../../database/index.ts";
@@ -123,8 +132,8 @@ export class FreshnessLedger implements Ledger, FeedListener {
     return undefined;
   }
 
-  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined): void {
-    currentCollector()?.inherit(stamp, dependencies, reason);
+  inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void {
+    currentCollector()?.inherit(stamp, dependencies, reason, answer);
   }
 
   mayJoin(order: number): boolean {
@@ -231,6 +240,10 @@ export class FreshnessLedger implements Ledger, FeedListener {
       dependencies: [...dependencies],
       inherited,
       timeDependent: collector.timeDependent,
+      // What was read is known to be anybody's; only how old it is cannot be told. Those who asked before it was read see in it all that
+      // they would see if they read for themselves, their own writes included; the cache gives it to nobody else.
+      shareable: !collector.alone,
+      freshUntilMs: collector.freshUntilMs,
     });
     const refusal = collector.reason ?? problem ?? this.#unusable(sample!);
     if (refusal !== undefined) return findings(undefined, refusal);
