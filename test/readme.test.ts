@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 // #region endpoint
-import { createApp, createDatabase, endpoint, keyset, page, sql } from "millrace";
+import { createApp, createCache, createDatabase, createFreshness, endpoint, keyset, page, sql } from "millrace";
 import { Type } from "typebox";
 
 const Report = Type.Object({ id: Type.Integer(), text: Type.String(), createdAt: Type.String({ format: "date-time" }) });
@@ -27,7 +27,9 @@ test("the README's endpoint serves pages, refuses what it did not declare, and d
   const { url } = empty;
   // #region app
   await using database = await createDatabase({ url }); // without a url: the PostgreSQL that comes along
-  await using app = createApp({ endpoints: [listReports], database });
+  await using freshness = await createFreshness({ database }); // hears of every commit
+  await using cache = createCache({ ledger: freshness.ledger });
+  await using app = createApp({ endpoints: [listReports], database, cache, cacheTokens: freshness.tokens });
   const address = await app.listen({ port: 0 });
   // #endregion
   await database.query(
@@ -49,6 +51,14 @@ test("the README's endpoint serves pages, refuses what it did not declare, and d
     second.data.map(({ text }) => text),
     ["report 3", "report 2"],
   );
+
+  // Nobody has named a tag or invalidates anything.
+  const statusOf = async () => (await fetch(`${address}/cities/5/reports?limit=2`)).headers.get("cache-status")!;
+  const untilMs = performance.now() + 20_000;
+  while (!(await statusOf()).includes("; hit;")) assert.ok(performance.now() < untilMs, await statusOf());
+  await database.query(sql`insert into reports (city_id, text, created_at) values (5, 'report 6', '2026-02-01')`);
+  const third = (await (await fetch(`${address}/cities/5/reports?limit=2`)).json()) as typeof body;
+  assert.equal(third.data[0]!.text, "report 6");
 
   const refused = await fetch(`${address}/cities/5/reports?limt=2`);
   assert.equal(refused.status, 400);
