@@ -24,9 +24,11 @@ type Process = Awaited<ReturnType<typeof createProcess>>;
 
 /** What one process has: a pool, the feed and a cache of its own. */
 async function createProcess(url: string, options: Partial<FreshnessOptions> = {}) {
+  // #region create
   const database = await createDatabase({ url });
   const freshness = await createFreshness({ database, ...options });
   const cache = createCache({ ledger: freshness.ledger });
+  // #endregion
   await freshness.ready();
   return {
     database,
@@ -56,8 +58,10 @@ async function openDatabase() {
   };
 }
 
+// #region fill
 const countOf = (database: Database, city: number) => async () =>
   (await database.one(sql<{ n: number }>`select count(*)::int as n from reports where city_id = ${city}`)).n;
+// #endregion
 
 /** Reads until the answer is kept: the first read of a table only makes the feed follow it. */
 async function warm<Value>(cache: Cache, key: string, fill: (tools: FillTools) => Promise<Value>): Promise<Value> {
