@@ -63,6 +63,11 @@ export interface Outcome<Value> {
   readonly stored: boolean;
   /** Why it is not kept. */
   readonly reason: string | undefined;
+  /**
+   * Whether `admit` has nothing against it, kept or not: false for what was not followed, or may not be kept whatever the ledger says. Without
+   * `admit`: whether others who waited may have it.
+   */
+  readonly admitted: boolean;
   /** Since it was made. */
   readonly ageMs: number;
   /** Until it is no longer fresh; negative when stale. */

@@ -508,6 +508,7 @@ class TieredCache implements Cache {
       state,
       ask.refusal ?? flight.silence,
       reason,
+      landing.admitted,
       entry ? nowMs - entry.madeAtMs : 0,
       entry && reason === undefined ? entry.freshUntilMs - nowMs : 0,
     );
@@ -654,6 +655,7 @@ class TieredCache implements Cache {
       origin: made.origin,
       reason,
       shareable: made.shareable,
+      admitted: made.admitted,
     };
     this.#over(flight, () => flight.land(landing));
   }
@@ -676,7 +678,8 @@ class TieredCache implements Cache {
     if (run.dontKeep !== undefined || stamp === undefined) {
       const reason = run.dontKeep ?? findings.reason ?? "the ledger could not follow the fill";
       const shareable = run.dontKeep === undefined && (findings.shareable ?? false);
-      return { entry: undefined, origin: undefined, reason, shareable };
+      const admitted = shareable && flight.admit?.(findings) === undefined;
+      return { entry: undefined, origin: undefined, reason, shareable, admitted };
     }
     const names = this.#namesOf(flight, run);
     const dependencies = joinDependencies(hashDependencies(names), findings.inherited);
@@ -687,16 +690,17 @@ class TieredCache implements Cache {
     const mostMs = Math.max(0, (findings.freshUntilMs ?? Infinity) - nowMs);
     const ttlMs = Math.min(mostMs, wantedMs * (1 + ttlJitter * (2 * this.#random() - 1)));
     const origin = { stamp, order, dependencies, freshUntilMs: nowMs + ttlMs };
-    const unkept = (reason: string): Made => ({ entry: undefined, origin, reason, shareable: true });
+    const unwanted = flight.admit?.(findings);
+    const admitted = unwanted === undefined;
+    const unkept = (reason: string): Made => ({ entry: undefined, origin, reason, shareable: true, admitted });
     if (findings.timeDependent && !policy.choseTtl && run.keepForMs === undefined) {
       const reason = "the answer depends on the clock, and no `ttl` says for how long it holds";
-      return { entry: undefined, origin: undefined, reason, shareable: true };
+      return { entry: undefined, origin: undefined, reason, shareable: true, admitted };
     }
     if (dependencies.length > 2 * mostDependencies) {
       const reason = `it depends on ${dependencies.length / 2} names, more than ${mostDependencies}`;
-      return { entry: undefined, origin: undefined, reason, shareable: true };
+      return { entry: undefined, origin: undefined, reason, shareable: true, admitted };
     }
-    const unwanted = flight.admit?.(findings);
     if (unwanted !== undefined) return unkept(unwanted);
     if (wantedMs === 0) return unkept(isNegative ? "there is none, and `negativeTtl` is 0" : "it is to be kept for no time");
     if (ttlMs === 0) return unkept("it uses an answer that is kept for no time, or whose time is over");
@@ -731,7 +735,7 @@ class TieredCache implements Cache {
       valueBytes,
       timeDependent: findings.timeDependent,
     });
-    return { entry, origin, reason: undefined, shareable: true };
+    return { entry, origin, reason: undefined, shareable: true, admitted };
   }
 
   #refreshFrom(nowMs: number, ttlMs: number, computeMs: number): number {
@@ -781,6 +785,7 @@ interface Made {
   readonly origin: Origin | undefined;
   readonly reason: string | undefined;
   readonly shareable: boolean;
+  readonly admitted: boolean;
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -87,6 +87,7 @@ class Answer<Value> implements Outcome<Value> {
   readonly refusal: Refusal | "expired" | undefined;
   readonly stored: boolean;
   readonly reason: string | undefined;
+  readonly admitted: boolean;
   readonly ageMs: number;
   readonly remainingMs: number;
 
@@ -97,6 +98,7 @@ class Answer<Value> implements Outcome<Value> {
     refusal: Refusal | "expired" | undefined,
     stored: boolean,
     reason: string | undefined,
+    admitted: boolean,
     ageMs: number,
     remainingMs: number,
   ) {
@@ -106,6 +108,7 @@ class Answer<Value> implements Outcome<Value> {
     this.refusal = refusal;
     this.stored = stored;
     this.reason = reason;
+    this.admitted = admitted;
     this.ageMs = ageMs;
     this.remainingMs = remainingMs;
   }
@@ -143,6 +146,10 @@ class Hit<Value> implements Outcome<Value> {
     return undefined;
   }
 
+  get admitted() {
+    return true;
+  }
+
   get ageMs(): number {
     return this.#nowMs - this.#entry.madeAtMs;
   }
@@ -161,7 +168,7 @@ export const hitOf = <Value>(
   tier: "memory" | "store",
   refusal?: Refusal | "expired",
 ): Outcome<Value> =>
-  new Answer(entry.value as Value, "hit", tier, refusal, true, undefined, nowMs - entry.madeAtMs, entry.freshUntilMs - nowMs);
+  new Answer(entry.value as Value, "hit", tier, refusal, true, undefined, true, nowMs - entry.madeAtMs, entry.freshUntilMs - nowMs);
 
 /** The answer of an entry that is not, but may be served. `reason`: why no better one could be had. */
 export const staleOf = <Value>(
@@ -177,6 +184,7 @@ export const staleOf = <Value>(
     refusal,
     true,
     reason,
+    true,
     nowMs - entry.madeAtMs,
     Math.min(0, entry.freshUntilMs - nowMs),
   );
@@ -187,6 +195,7 @@ export const filledOf = <Value>(
   state: "miss" | "joined" | "bypass",
   refusal: Refusal | "expired" | undefined,
   reason: string | undefined,
+  admitted: boolean,
   ageMs: number,
   remainingMs: number,
-): Outcome<Value> => new Answer(value, state, undefined, refusal, reason === undefined, reason, ageMs, remainingMs);
+): Outcome<Value> => new Answer(value, state, undefined, refusal, reason === undefined, reason, admitted, ageMs, remainingMs);

@@ -30,6 +30,8 @@ export type Landing =
       readonly reason: string | undefined;
       /** Whether anybody but the one who began the flight may have it. */
       readonly shareable: boolean;
+      /** Outcome.admitted. */
+      readonly admitted: boolean;
     };
 
 /** One caller's wait. */

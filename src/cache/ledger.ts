@@ -31,7 +31,10 @@ export interface Findings {
   readonly stamp: Stamp | undefined;
   /** One sentence for people, when it may not be kept: "calls the volatile function random()". */
   readonly reason: string | undefined;
-  /** Names of what it was read from, such as "public.reports:city_id=42". Empty for fills that read nothing that is followed. */
+  /**
+   * Names of what it was read from, such as "public.reports:city_id=42", as far as they are known also without a stamp. Empty for fills
+   * that read nothing that is followed.
+   */
   readonly dependencies: readonly string[];
   /** Hashes of what the answers of the cache were read from that the fill has used: see Ledger.inherit(). Low and high halves. */
   readonly inherited: Uint32Array;

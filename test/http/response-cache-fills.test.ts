@@ -80,6 +80,40 @@ test("twenty who ask at once cost one handler run, and all but one are collapsed
   for (const answer of answers) assert.equal(answer.text, '{"run":1}');
 });
 
+test("while the feed is silent, those who ask together still share; what was read from nothing that is followed is not shared", async () => {
+  const gate = createGate();
+  let followed = 0;
+  let unfollowed = 0;
+  await using app = await start([
+    endpoint("GET /x", {}, async () => {
+      ledger.reads("a-silent");
+      const run = ++followed;
+      await gate.wait();
+      return { run };
+    }),
+    endpoint("GET /y", {}, async () => {
+      const run = ++unfollowed;
+      await gate.wait();
+      return { run };
+    }),
+  ]);
+  ledger.silent = true;
+  try {
+    const arrivals = countArrivals(app);
+    const asked = Array.from({ length: 40 }, (_, i) => send(`${app.url}/${i % 2 ? "x" : "y"}`));
+    await until(() => arrivals.count === 40);
+    gate.open();
+    const answers = await Promise.all(asked);
+    assert.ok(answers.every(({ status }) => status === 200));
+    // One for those who came before its handler began to read, and one for those who came later.
+    assert.ok(followed <= 2, `${followed} runs`);
+    assert.equal(unfollowed, 20);
+    assert.ok(answers.every((answer) => !/stored/.test(statusOf(answer))));
+  } finally {
+    ledger.silent = false;
+  }
+});
+
 test("an answer that is somebody's own goes to nobody who waited for it", async () => {
   const gate = createGate();
   await using app = await start([

@@ -246,7 +246,10 @@ export class FreshnessLedger implements Ledger, FeedListener {
       freshUntilMs: collector.freshUntilMs,
     });
     const refusal = collector.reason ?? problem ?? this.#unusable(sample!);
-    if (refusal !== undefined) return findings(undefined, refusal);
+    if (refusal !== undefined) {
+      for (const read of collector.reads) for (const name of namesOf(read, false)) dependencies.add(name);
+      return findings(undefined, refusal);
+    }
     const { inheritedStamp } = collector;
     const { generation } = sample!;
     if (inheritedStamp && inheritedStamp.generation !== generation) return findings(undefined, sentences.generation);
@@ -256,7 +259,9 @@ export class FreshnessLedger implements Ledger, FeedListener {
       const missing = this.#nameRead(read, Math.min(upTo, sample!.reached), dependencies);
       reason ??= missing;
     }
-    return reason === undefined ? findings({ generation, upTo }, undefined) : findings(undefined, reason);
+    if (reason === undefined) return findings({ generation, upTo }, undefined);
+    for (const read of collector.reads) for (const name of namesOf(read, false)) dependencies.add(name);
+    return findings(undefined, reason);
   }
 
   /**

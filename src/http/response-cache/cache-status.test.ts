@@ -10,6 +10,7 @@ const outcome = (given: Partial<Outcome<unknown>>): Outcome<unknown> => ({
   refusal: undefined,
   stored: false,
   reason: undefined,
+  admitted: true,
   ageMs: 0,
   remainingMs: 0,
   ...given,

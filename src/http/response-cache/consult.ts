@@ -197,8 +197,9 @@ class Consultation implements ReadOptions<FilledAnswer> {
       return sendFailure(exchange, value.error);
     }
     const isOwn = this.#fill !== undefined && (state === "miss" || state === "bypass");
-    // Unasked, a handler's answer goes to others only if it is kept: then it was read from what is followed, else nothing is known of it.
-    if (!isOwn && !stored && !this.#plan.keepsUnfollowed) return this.#runAlone(reason ?? "not-kept");
+    // Unasked, a handler's answer goes to others only if it was read from what is followed, also when it cannot be kept now; else nothing
+    // is known of it.
+    if (!isOwn && !outcome.admitted && !this.#plan.keepsUnfollowed) return this.#runAlone(reason ?? "not-kept");
     if (!isOwn && this.#plan.scope === "public" && !isFor(outcome, exchange))
       return goPast(exchange, this.#responseCache, "authorization", this.#direct);
     this.#note(outcome);
