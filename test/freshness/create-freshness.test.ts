@@ -1,6 +1,7 @@
 // The cache over PostgreSQL as its users see it: nobody names a dependency, nobody invalidates, and nothing is older than promised.
 
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { suite, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { drizzle } from "drizzle-orm/node-postgres";
@@ -237,21 +238,18 @@ suite("the cache over PostgreSQL", () => {
 
   test("while the feed is silent, those who ask together share one fill, and none misses what was written before", async () => {
     await using at = await openDatabase();
-    await using process = await createProcess(at.url);
+    // The feed has a role of its own, which loses its sessions and may open no others; the pool's go on.
+    const role = `millrace_feed_${randomBytes(6).toString("hex")}`;
+    await at.psql(`create role ${role} superuser login password 'feed'`);
+    await using _role = { [Symbol.asyncDispose]: () => at.psql(`drop owned by ${role}; drop role ${role}`) };
+    const url = new URL(at.url);
+    url.searchParams.set("user", role);
+    url.searchParams.set("password", "feed");
+    await using process = await createProcess(at.url, { url: url.href });
     const { cache, database } = process;
     await warm(cache, "reports of 1", countOf(database, 1));
-    // The feed loses its sessions and gets no new ones; those of the pool go on.
-    const { pathname } = new URL(at.url);
-    const elsewhere = Object.assign(new URL(at.url), { pathname: "/postgres" });
-    await using admin = Object.assign(new pg.Client({ connectionString: elsewhere.href }), {
-      [Symbol.asyncDispose]: () => admin.end(),
-    });
-    await admin.connect();
-    const name = pg.escapeIdentifier(decodeURIComponent(pathname.slice(1)));
-    await admin.query(`alter database ${name} allow_connections false`);
-    await at.psql(`
-      select pg_terminate_backend(pid) from pg_stat_activity
-      where datname = current_database() and application_name like 'millrace %'`);
+    await at.psql(`alter role ${role} nologin`);
+    await at.psql(`select pg_terminate_backend(pid) from pg_stat_activity where usename = '${role}'`);
     let fills = 0;
     const counted = (city: number) => () => {
       fills++;
@@ -271,7 +269,7 @@ suite("the cache over PostgreSQL", () => {
     const volatile = () => (fills++, database.one(sql`select random() from cities limit 1`));
     await Promise.all(Array.from({ length: 20 }, () => cache.get("by chance", { ttl: "10m" }, volatile)));
     assert.equal(fills, 20);
-    await admin.query(`alter database ${name} allow_connections true`);
+    await at.psql(`alter role ${role} login`);
     await warm(cache, "reports of 1", countOf(database, 1));
     assert.equal(await cache.get("reports of 1", { ttl: "10m" }, () => -1), 13);
   });
