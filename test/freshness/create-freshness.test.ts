@@ -241,7 +241,11 @@ suite("the cache over PostgreSQL", () => {
     // The feed has a role of its own, which loses its sessions and may open no others; the pool's go on.
     const role = `millrace_feed_${randomBytes(6).toString("hex")}`;
     await at.psql(`create role ${role} superuser login password 'feed'`);
-    await using _role = { [Symbol.asyncDispose]: () => at.psql(`drop owned by ${role}; drop role ${role}`) };
+    await using _role = {
+      async [Symbol.asyncDispose]() {
+        await at.psql(`drop owned by ${role}; drop role ${role}`);
+      },
+    };
     const url = new URL(at.url);
     url.searchParams.set("user", role);
     url.searchParams.set("password", "feed");

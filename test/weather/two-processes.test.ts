@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { testDatabase } from "../harness/postgres.ts";
-import { type Json, type Page, until } from "./harness.ts";
+import { type Page, until } from "./harness.ts";
 import { startProgram } from "./program.ts";
 
 const script = fileURLToPath(new URL("../../examples/weather/two-processes.sh", import.meta.url));
@@ -37,6 +37,6 @@ test("a report posted in one process is seen in the other: by its author at once
     assert.equal(await newest(b.url, { "freshness-token": freshness }), text, "in the other, with the token");
     if (i % 10 === 9) await until("the other without a token", async () => (await newest(b.url)) === text);
   }
-  const { body } = await b.get<Page<Json>>("/cities/5128581/reports?limit=100");
+  const { body } = await b.get<Page>("/cities/5128581/reports?limit=100");
   assert.equal(body.data.length, 40);
 });
