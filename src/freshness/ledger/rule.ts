@@ -19,11 +19,11 @@ export const replayedQuery = "select pg_last_wal_replay_lsn()::text";
 
 /**
  * Only stable functions, so that it goes over a pipelined connection. in_hot_standby is pg_is_in_recovery() as a setting; the server is known
- * by its start, to the microsecond.
+ * by its address and by its start, in seconds to the microsecond.
  */
 const query =
   "select pg_current_snapshot()::text, current_setting('in_hot_standby') = 'on', " +
-  "coalesce(host(inet_server_addr()), '') || ' ' || pg_postmaster_start_time()::text";
+  "coalesce(host(inet_server_addr()) || ':' || inet_server_port(), '') || ' ' || extract(epoch from pg_postmaster_start_time())";
 
 export const snapshotRule: Rule = {
   query,

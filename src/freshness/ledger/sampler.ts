@@ -23,6 +23,13 @@ export interface SamplerOptions {
 /** How long connections to several servers count against the pool: long enough for a failover, short enough not to matter after. */
 const severalServersMs = 30_000;
 
+/** Whether `after` is `before` begun again: two servers do not listen at one address, and those behind one do not begin in turns. */
+function isRestart(before: string, after: string): boolean {
+  const [address, start] = before.split(" ");
+  const [addressAfter, startAfter] = after.split(" ");
+  return address === addressAfter && Number(startAfter) > Number(start);
+}
+
 export class Sampler {
   readonly #options: SamplerOptions;
   #current: OpenSample | undefined;
@@ -92,7 +99,7 @@ export class Sampler {
     // The first sample of a standby does not say what was replayed before it.
     const reached = snapshot.standby ? Math.min(applied, replayed ? numberOfLsn(parseLsn(replayed[0] as string)) - 1 : 0) : applied;
     if (this.#server !== undefined && this.#server !== server) {
-      this.#severalUntilMs = clock.monotonic() + severalServersMs;
+      if (!isRestart(this.#server, server)) this.#severalUntilMs = clock.monotonic() + severalServersMs;
       commits.serverChanged();
     }
     this.#server = server;
