@@ -72,6 +72,8 @@ class ClientSession implements Session {
   readonly #client: pg.Client;
   readonly #options: SessionOptions;
   readonly #lost = new AbortController();
+  /** The statement before has been answered. pg will not keep a queue of its own for long. */
+  #free: Promise<unknown> = Promise.resolve();
 
   constructor(client: pg.Client, options: SessionOptions) {
     this.#client = client;
@@ -95,8 +97,8 @@ class ClientSession implements Session {
       this.#destroy(error);
       reject(error);
     });
-    const answer = this.#client.query<Row>(text, values as unknown[]);
-    answer.catch(() => {}); // it rejects a second time when the timer has ended the connection
+    const answer = this.#free.then(() => this.#client.query<Row>(text, values as unknown[]));
+    this.#free = answer.catch(() => {}); // it rejects a second time when the timer has ended the connection
     return (await Promise.race([answer, timedOut])).rows;
   }
 
