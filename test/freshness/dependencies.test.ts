@@ -18,7 +18,7 @@ const schema = `
   create table likes (comment_id int references comments on delete set null, user_id int);
   create view city_reports as select reports.id, reports.city_id, users.name from reports join users on users.id = user_id;
   create view wild as select random() as r;
-  create table events (id int, day int) partition by range (id);
+  create table events (id int, day int, tag text) partition by range (id);
   create table events_1 partition of events for values from (0) to (1000);
   create table base (id int primary key);
   create table derived () inherits (base);
@@ -53,6 +53,26 @@ const reads: readonly Row[] = [
   ],
   ["a list", "select * from users where id in (1, $1)", [2], ["users:id=1", "users:id=2"]],
   ["an array", "select * from users where id = any($1::int[])", [[1, 4, null]], ["users:id=1", "users:id=4"]],
+  [
+    "alternatives",
+    "select * from users where id = 1 or $1 = id or id in (4, $2)",
+    [2, 3],
+    ["users:id=1", "users:id=2", "users:id=3", "users:id=4"],
+  ],
+  [
+    "alternatives, each with more",
+    "select * from users where (id = 1 and name <> 'x') or (org_id = 1 and id = any($1))",
+    [[2]],
+    ["users:id=1", "users:id=2"],
+  ],
+  ["alternatives of which one says less", "select * from users where id = 1 or id > 4", [], ["users"]],
+  [
+    "a unique key before any other",
+    "select * from users where mood = 'bad' and org_id = 1 and email = 'u1'",
+    [],
+    ["users:email=u1"],
+  ],
+  ["a foreign key before a state", "select * from users where mood = 'bad' and org_id = 1", [], ["users:org_id=1"]],
   ["a parameter that is NULL equals nothing", "select * from users where id = $1", [null], []],
   ["a range", "select * from reports where id > $1", [1], ["reports"]],
   ["an aggregate", "select count(*) from reports", [], ["reports"]],
@@ -123,6 +143,8 @@ const reads: readonly Row[] = [
     [],
     ["comments:user_id=2", "reports"],
   ],
+  ["JOIN USING", "select * from events join tags using (tag) where tag = 'a'", [], ["events:tag=a", "tags:tag=a"]],
+  ["NATURAL JOIN", "select * from base natural join orgs where id = 2", [], ["base:id=2", "derived:id=2", "orgs:id=2"]],
   [
     "FULL JOIN narrows nothing",
     "select * from reports full join comments on reports.id = comments.report_id and comments.report_id = 1",

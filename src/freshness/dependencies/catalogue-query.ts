@@ -6,14 +6,17 @@ const system = `('pg_catalog', 'information_schema', 'pg_toast')`;
 /** The worst volatility among functions: v, then s, then i; aggregates are as their parts. */
 const worst = (of: string): string => `case when bool_or(${of} = 'v') then 'v' when bool_or(${of} = 's') then 's' else 'i' end`;
 
+/** Joined, not looked up one by one: the planner's guess at the latter is high enough to have it compiled (jit), for a second. */
 const functions = `
-  select p.oid, n.nspname, p.proname, p.prokind, p.proretset,
-      case when a.aggfnoid is null then p.provolatile::text else (
-        select ${worst("part.provolatile")} from pg_catalog.pg_proc part
-         where part.oid in (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)) end as volatility
+  select p.oid, n.nspname, p.proname, p.prokind, p.proretset, coalesce(a.volatility, p.provolatile::text) as volatility
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-  left join pg_catalog.pg_aggregate a on a.aggfnoid = p.oid`;
+  left join (
+    select a.aggfnoid, ${worst("part.provolatile")} as volatility
+    from pg_catalog.pg_aggregate a
+    cross join lateral (values (a.aggtransfn), (a.aggfinalfn), (a.aggcombinefn), (a.aggmtransfn), (a.aggminvtransfn), (a.aggmfinalfn)) parts (oid)
+    join pg_catalog.pg_proc part on part.oid = parts.oid::oid
+    group by a.aggfnoid) a on a.aggfnoid = p.oid`;
 
 const list = (query: string): string => `(select coalesce(json_agg(each), '[]') from (${query}) as rows (each))`;
 
@@ -62,7 +65,7 @@ select json_build_object(
      where r.ev_type <> '1' and n.nspname not in ${system}`)},
   'systemFunctions', ${list(`
     select json_build_array(proname, ${worst("volatility")}) from functions
-     where nspname = 'pg_catalog' group by proname having bool_or(volatility <> 'i')`)},
+     where nspname = 'pg_catalog' and volatility <> 'i' group by proname`)},
   'functions', ${list(`
     select json_build_array(nspname, proname, ${worst("volatility")}) from functions
      where nspname not in ${system} group by nspname, proname`)},

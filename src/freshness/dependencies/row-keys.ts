@@ -1,7 +1,7 @@
 // What narrows each place that reads a table: values known before the statement runs, passed on along equalities, and values that
 // stand in its result. docs/dependencies.md has the argument for each.
 
-import { canonicalValue } from "./canonical-value.ts";
+import { canonicalValue, familyOf } from "./canonical-value.ts";
 import type { Relation } from "./catalogue.ts";
 import type { RowKey, TableRead, ValueSource } from "./plan.ts";
 import type { Analysis } from "./read/analysis.ts";
@@ -63,6 +63,14 @@ function inResult(wanted: ColumnOrigin, columns: readonly Col[]): ValueSource | 
   return undefined;
 }
 
+/** A guess at how many rows a key stands for, the fewest first: one, those of one parent, some, half of all. */
+function breadth({ unique, references }: Relation, { column, type }: RowKey): number {
+  if (unique.has(column)) return 0;
+  if (references.some((each) => each.column === column)) return 1;
+  const family = familyOf(type);
+  return family === "boolean" ? 4 : family?.startsWith("enum:") ? 3 : 2;
+}
+
 function keysOf(occurrence: Occurrence, result: Rows, decides: boolean): RowKey[] {
   const keys = new Map<string, RowKey>();
   const add = (
@@ -91,9 +99,7 @@ function keysOf(occurrence: Occurrence, result: Rows, decides: boolean): RowKey[
       if (found) add(column, [found]);
     }
   }
-  // One row by its key is better than all with a value.
-  const unique = occurrence.relation.unique;
-  return [...keys.values()].toSorted((a, b) => Number(unique.has(b.column)) - Number(unique.has(a.column)));
+  return [...keys.values()].toSorted((a, b) => breadth(occurrence.relation, a) - breadth(occurrence.relation, b));
 }
 
 /** The table reads of a statement that has been analysed. */
@@ -104,7 +110,8 @@ export function tableReads(analysis: Analysis, result: Rows): TableRead[] {
     const shows = result.repeats.has(occurrence) || result.columns.some((col) => col.depends.has(occurrence));
     if (!decides && !shows) continue;
     const keys = analysis.coarse ? [] : keysOf(occurrence, result, decides);
-    const tables = new Map(tablesOf(occurrence).map((each) => [each.published.oid, each.published]));
+    const all = analysis.bugs.childrenAreForgotten ? [occurrence.relation] : tablesOf(occurrence);
+    const tables = new Map(all.map((each) => [each.published.oid, each.published]));
     for (const table of tables.values()) reads.push({ table, keys });
   }
   return reads;

@@ -63,7 +63,7 @@ export interface Item {
   readonly open: boolean;
   readonly depends: Places;
   /** Columns that stand for two after JOIN … USING and hide those. */
-  readonly merged?: boolean;
+  readonly merged?: { readonly covers: ReadonlySet<Item>; readonly star: readonly Col[] };
   /** The place itself, when the item is a table. */
   readonly occurrence?: Occurrence;
 }

@@ -12,6 +12,12 @@ export interface PlantedBugs {
   readonly limitIsTransparent?: boolean;
   /** Rows of an inner join need not exist. */
   readonly joinsNeedNoPartner?: boolean;
+  /** Conditions are applied below window functions. */
+  readonly windowsAreTransparent?: boolean;
+  /** The tables that row-level security looks at are left out. */
+  readonly policiesReadNothing?: boolean;
+  /** Rows of inheritance children are not read along. */
+  readonly childrenAreForgotten?: boolean;
 }
 
 /** Follows a query: the body of a SelectStmt, the scope around it, and the WITH queries that it may name. */

@@ -95,7 +95,7 @@ export function block(analysis: Analysis, select: Node, parent: Scope | undefine
   const used = union(...result.map((col) => col.depends), sorted);
   if (marks.window || windows.size > 0) {
     addTo(exists, union(repeats, windows, used));
-    result = result.map((col) => ({ ...col, pushable: false }));
+    if (!analysis.bugs.windowsAreTransparent) result = result.map((col) => ({ ...col, pushable: false }));
     repeats = new Set();
   }
   if (marks.set) addTo(exists, used);

@@ -4,17 +4,10 @@ import { type Node, as, child, children, names, textOf } from "../ast.ts";
 import { refuse } from "../refusal.ts";
 import { type Item, type Occurrence, type Scope, addTo, none, union } from "../shape.ts";
 import type { Analysis } from "./analysis.ts";
-import { isEquality, equalities, sideOf, listSideOf, equate } from "./equalities.ts";
+import { conjuncts, isEquality, equalities, sideOf, listSideOf, equate } from "./equalities.ts";
 import { expression, judgeOperator } from "./expressions.ts";
 import { keyOf, promise } from "./foreign-keys.ts";
 import type { Source, Side } from "./source.ts";
-
-/** The conditions of which all must hold. */
-export function conjuncts(node: Node | undefined): readonly Node[] {
-  if (!node) return [];
-  const and = as(node, "BoolExpr");
-  return and && textOf(and, "boolop") === "AND_EXPR" ? children(and, "args").flatMap((each) => conjuncts(each)) : [node];
-}
 
 /** Conditions of WHERE and inner joins: rows that do not meet them are not there. */
 export function conditions(

@@ -18,6 +18,8 @@ export function isEquality(analysis: Analysis, name: readonly Node[], emptyToo =
 
 /** The equalities that a condition is: one side, and the alternatives on the other. */
 export function equalities(analysis: Analysis, node: Node): readonly (readonly [Node, readonly Node[]])[] {
+  const or = as(node, "BoolExpr");
+  if (or && textOf(or, "boolop") === "OR_EXPR") return alternatives(analysis, children(or, "args"));
   const expression = as(node, "A_Expr");
   if (!expression || !isEquality(analysis, children(expression, "name"))) return [];
   const [left, right] = [child(expression, "lexpr"), child(expression, "rexpr")];
@@ -39,6 +41,35 @@ export function equalities(analysis: Analysis, node: Node): readonly (readonly [
   }
 }
 
+/** The conditions of which all must hold. */
+export function conjuncts(node: Node | undefined): readonly Node[] {
+  if (!node) return [];
+  const and = as(node, "BoolExpr");
+  return and && textOf(and, "boolop") === "AND_EXPR" ? children(and, "args").flatMap((each) => conjuncts(each)) : [node];
+}
+
+/** The same expression has the same text, wherever it stands. */
+const spelled = (node: Node): string => JSON.stringify(node, (key, value: unknown) => (key === "location" ? undefined : value));
+
+/** `a = 1 or a in (2, 3) and b`: what equals something in every branch equals one of all that. */
+function alternatives(analysis: Analysis, branches: readonly Node[]): readonly (readonly [Node, readonly Node[]])[] {
+  let common: Map<string, readonly [Node, readonly Node[]]> | undefined;
+  for (const branch of branches) {
+    const here = new Map<string, readonly [Node, readonly Node[]]>();
+    for (const [left, right] of conjuncts(branch).flatMap((each) => equalities(analysis, each))) {
+      const ways: (readonly [Node, readonly Node[]])[] = [[left, right]];
+      if (right.length === 1 && right[0] && !as(right[0], "Elements")) ways.push([right[0], [left]]);
+      for (const way of ways) {
+        const key = spelled(way[0]);
+        const before = common?.get(key);
+        if (common === undefined || before) here.set(key, [way[0], [...(before?.[1] ?? []), ...way[1]]]);
+      }
+    }
+    common = here;
+  }
+  return [...(common?.values() ?? [])];
+}
+
 /** One side of an equality: values, or a column; undefined when it is anything else. */
 export function sideOf(analysis: Analysis, node: Node, scope: Scope): Side | undefined {
   const elements = as(node, "Elements");
@@ -55,9 +86,12 @@ export function sideOf(analysis: Analysis, node: Node, scope: Scope): Side | und
   return found && { ...found, origins: found.col.origins };
 }
 
-/** The values of IN (…); undefined when one of them is not known. */
+/** The values of IN (…) or of alternatives; undefined when one of them is not known. */
 export function listSideOf(analysis: Analysis, nodes: readonly Node[]): Side | undefined {
-  const origins = nodes.map((each) => valueOrigins(analysis, each));
+  const origins = nodes.map((each) => {
+    const elements = as(each, "Elements");
+    return elements ? arrayOrigins(analysis, child(elements, "of")) : valueOrigins(analysis, each);
+  });
   if (!origins.every((each) => each !== undefined)) return undefined;
   return {
     col: { name: undefined, origins: undefined, pushable: false, depends: none },

@@ -52,14 +52,18 @@ export function anything(parts: readonly string[], scope: Scope): ReadonlySet<Oc
 export const hasName = (scope: Scope, name: string): boolean =>
   scope.items.some((item) => item.open || item.columns.some((col) => col.name === name));
 
+/** The columns of `*`; undefined when they are not all known. */
+export function starOfItems(items: readonly Item[]): readonly Col[] | undefined {
+  if (items.some((item) => item.open)) return undefined;
+  const covered = new Set(items.flatMap(({ merged }) => [...(merged?.covers ?? [])]));
+  return items.flatMap((item) => (covered.has(item) ? [] : (item.merged?.star ?? item.columns)));
+}
+
 /** The columns of `*` or `name.*`; undefined when they are not all known. */
 export function starOf(qualifier: readonly string[], scope: Scope): readonly Col[] | undefined {
   const name = qualifier.at(-1);
   if (name === undefined) {
-    if (scope.items.some((item) => item.open)) return undefined;
-    const merged = scope.items.find((item) => item.merged);
-    if (!merged) return scope.items.flatMap((item) => item.columns);
-    return undefined;
+    return starOfItems(scope.items);
   }
   for (let level: Scope | undefined = scope; level; level = level.parent) {
     const found = level.items.filter((item) => item.name === name);
