@@ -23,7 +23,7 @@ export interface StatementPlan {
 
 export interface StatementPlans {
   readonly catalogue: Catalogue;
-  /** One look-up for a text that is known; some tenths of a millisecond for one that is not. Never throws. */
+  /** One look-up for a text that is known; some tenths of a millisecond for one that is not, and as much when `read` is asked for the first time. Never throws. */
   planOf(text: string): StatementPlan;
 }
 
@@ -70,18 +70,39 @@ function planOf(text: string, catalogue: Catalogue, bugs: PlantedBugs | undefine
     return opaque("is not understood by the parser", "everything");
   }
   const write = writePlan(statements, catalogue);
-  let read: ReadPlan;
+  // Most statements run outside of fills, where only what they write matters: what they read is found out when somebody asks. From
+  // the text once more, for a parse tree is some hundred times its size.
+  let known: Reading | undefined;
+  const reading = (): Reading => (known ??= readingOf(text, catalogue, bugs));
+  return {
+    get read() {
+      return reading().read;
+    },
+    write,
+    dependencies(result) {
+      const { read, shared } = reading();
+      return read.cacheable ? dependenciesOf(read, shared, result) : [];
+    },
+    timeDependent(values) {
+      const { read } = reading();
+      return read.cacheable && (read.timeDependent || namesTheClock(values));
+    },
+  };
+}
+
+/** What a statement reads, and the parameters that stand in it more than once. */
+interface Reading {
+  readonly read: ReadPlan;
+  readonly shared: ReadonlySet<number>;
+}
+
+function readingOf(text: string, catalogue: Catalogue, bugs: PlantedBugs | undefined): Reading {
+  const statements = statementsOf(text);
   try {
-    read = readPlan(statements, catalogue, bugs);
+    return { read: readPlan(statements, catalogue, bugs), shared: sharedParameters(statements) };
   } catch (error) {
     // A tree of a shape that nobody has foreseen costs the cache, never the answer.
-    read = { cacheable: false, reason: `could not be analysed: ${error instanceof Error ? error.message : String(error)}` };
+    const reason = `could not be analysed: ${error instanceof Error ? error.message : String(error)}`;
+    return { read: { cacheable: false, reason }, shared: new Set() };
   }
-  const shared = sharedParameters(statements);
-  return {
-    read,
-    write,
-    dependencies: (result) => (read.cacheable ? dependenciesOf(read, shared, result) : []),
-    timeDependent: (values) => read.cacheable && (read.timeDependent || namesTheClock(values)),
-  };
 }
