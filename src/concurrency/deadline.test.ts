@@ -57,6 +57,25 @@ suite("a deadline", () => {
     assert.equal(listenersOf(parent.signal), 0);
   });
 
+  test("with a deadline for a parent has its clock, ends no later, and leaves it when it is done", () => {
+    const clock = createManualClock();
+    using request = new Deadline({ timeoutMs: 100, clock });
+    const done = new Deadline({ parent: request });
+    const short = new Deadline({ parent: request, timeoutMs: 50 });
+    const long = new Deadline({ parent: request, timeoutMs: 5_000 });
+    assert.deepEqual(
+      [done, short, long].map(({ remainingMs }) => remainingMs),
+      [100, 50, 100],
+    );
+    done[Symbol.dispose]();
+    clock.advance(50);
+    assert.equal((short.reason as { details: unknown } & Error).message.includes("50ms"), true);
+    clock.advance(50);
+    assert.equal(long.reason, request.reason);
+    assert.equal(done.aborted, false, "it had left");
+    assert.equal(clock.pendingTimers, 0);
+  });
+
   test("of a parent that has aborted is aborted from the start", () => {
     const clock = createManualClock();
     const reason = new Error("shutting down");
