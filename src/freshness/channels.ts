@@ -16,6 +16,11 @@ export interface FeedBatchMessage {
   readonly upTo: number;
   /** Commits that named something. */
   readonly commits: number;
+  /**
+   * Milliseconds from sending the oldest of this process's own marks that the batch passes to now: how late a commit of that moment
+   * arrives, by one clock. Undefined when it passes none.
+   */
+  readonly delayMs: number | undefined;
 }
 
 /** Continuity began, or was lost: a gap in the bus, a new generation. What was cached before `floor` is void. */
@@ -42,8 +47,20 @@ export interface FeedFollowedMessage {
   readonly number: number;
 }
 
+/** What was written before this process began has been taken over from another one. */
+export interface FeedHistoryMessage {
+  readonly feed: string;
+  readonly generation: number;
+  /** Complete up to this number. */
+  readonly upTo: number;
+  readonly bytes: number;
+  /** False: it was of no use, because the versions are of another size, or something has made everything stale since. */
+  readonly taken: boolean;
+}
+
 export const feedStateChannel = defineChannel<FeedStateMessage>("millrace:freshness:feed-state");
 export const feedBatchChannel = defineChannel<FeedBatchMessage>("millrace:freshness:feed-batch");
 export const feedRestartChannel = defineChannel<FeedRestartMessage>("millrace:freshness:feed-restart");
 export const feedElectedChannel = defineChannel<FeedElectedMessage>("millrace:freshness:feed-elected");
+export const feedHistoryChannel = defineChannel<FeedHistoryMessage>("millrace:freshness:feed-history");
 export const feedFollowedChannel = defineChannel<FeedFollowedMessage>("millrace:freshness:feed-followed");

@@ -94,6 +94,7 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
         setup: options.setup,
         bound: given.bound ?? freshnessDefaults.bound,
         allowUnboundedSlot: options.allowUnboundedSlot,
+        history: options.history,
         canonicalValue,
         onSession: async (session) => void (await createControl(session, options.name, handlers)),
         clock,

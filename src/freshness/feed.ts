@@ -17,6 +17,14 @@ export interface FeedCommit {
   readonly everything: boolean;
 }
 
+/** What a process knows of all writes: complete from where it began, up to `upTo`. */
+export interface FeedHistory {
+  readonly generation: number;
+  readonly upTo: number;
+  /** As Versions.dump() makes it; it says itself from where on it is complete. */
+  readonly dump: Uint8Array;
+}
+
 /** What the feed tells its process, in order. */
 export interface FeedListener {
   /**
@@ -30,10 +38,15 @@ export interface FeedListener {
    */
   onRestart(start: { readonly generation: number; readonly floor: number; readonly horizon: bigint }): void;
   /**
-   * The versions of the time before this process listened: entries of the shared store down to `floor` can be judged. `slots` is what
-   * Versions.dump() made. Everything in it is at or below the number up to which onCommits() was called.
+   * The versions of the time before this process listened, as another one's history() gave them: with them, answers that others keep
+   * in a shared store can be judged. Only with the feed's option `history`. Says whether they were of use; nothing means that they were.
    */
-  onHistory(history: { readonly generation: number; readonly floor: number; readonly dump: Uint8Array }): void;
+  onHistory(history: { readonly generation: number; readonly dump: Uint8Array }): Promise<boolean> | void;
+  /**
+   * What this process knows of all writes now, for those that begin later. Asked for in the elected process only. A listener that keeps
+   * nothing of the kind leaves it out.
+   */
+  history?(): Promise<FeedHistory>;
   /**
    * From `number` on, every commit that touches `table` names it, and names `column`'s old and new values when one is given. A restart
    * and a commit of everything void what was said before; what is still followed is said again.

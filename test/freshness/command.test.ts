@@ -78,6 +78,9 @@ for (const source of ["triggers", "logical"] as const) {
     const { url } = server;
     await using client = await connect(url);
     await client.query("create table items (id int primary key, city_id int)");
+    await client.query("create table tags (id int not null, city_id int)");
+    await client.query("create unique index tags_id on tags (id)");
+    await client.query("alter table tags replica identity using index tags_id");
 
     const before = await millrace(url, "freshness", "status", "--source", source, "--json");
     assert.equal(before.code, 1);
@@ -100,6 +103,9 @@ for (const source of ["triggers", "logical"] as const) {
       const { rows } = await client.query<{ oid: number }>("select 'items'::regclass::oid::int as oid");
       running.feed.follow({ oid: rows[0]!.oid, schema: "public", name: "items" }, ["city_id"]);
       await running.until(() => running.followed.includes("public.items"), "items is followed");
+      const tags = await client.query<{ oid: number }>("select 'tags'::regclass::oid::int as oid");
+      running.feed.follow({ oid: tags.rows[0]!.oid, schema: "public", name: "tags" }, ["city_id"]);
+      await running.until(() => running.followed.includes("public.tags"), "tags is followed");
       const shown = await millrace(url, "freshness", "status", "--json");
       const status = JSON.parse(shown.stdout) as FreshnessStatus;
       assert.deepEqual(
@@ -110,10 +116,17 @@ for (const source of ["triggers", "logical"] as const) {
       assert.equal(status.generation, 1);
       assert.ok(status.elected && status.elected.pid > 0);
       assert.ok(status.lagMs !== undefined && status.lagMs < 3_000);
-      assert.deepEqual(status.followed, [{ table: "public.items", columns: ["city_id"] }]);
+      assert.deepEqual(status.followed, [
+        { table: "public.items", columns: ["city_id"] },
+        { table: "public.tags", columns: ["city_id"] },
+      ]);
       const text = await millrace(url, "freshness", "status");
       assert.match(text.stdout, new RegExp(`source +${source}`));
       assert.match(text.stdout, /public\.items +city_id/);
+      if (source === "logical") {
+        assert.match(text.stdout, /replica identity of public\.items +full, made by the feed \(before: primary key\)/);
+        assert.match(text.stdout, /replica identity of public\.tags +full, made by the feed \(before: an index\)/);
+      }
 
       const refused = await millrace(url, "freshness", "teardown");
       assert.equal(refused.code, 1);
@@ -133,6 +146,13 @@ for (const source of ["triggers", "logical"] as const) {
        union all select pubname from pg_publication union all select proname from pg_proc where pronamespace = to_regnamespace('millrace')`,
     );
     assert.deepEqual(left.rows, []);
+    const identities = await client.query(
+      "select relname::text as name, relreplident::text as identity from pg_class where relname in ('items', 'tags') order by 1",
+    );
+    assert.deepEqual(identities.rows, [
+      { name: "items", identity: "d" },
+      { name: "tags", identity: "i" },
+    ]);
     await client.query("insert into items values (1, 1)");
     const again = await millrace(url, "freshness", "teardown");
     assert.equal(again.code, 0, again.stderr);

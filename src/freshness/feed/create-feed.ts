@@ -3,11 +3,15 @@
 
 import { type Clock, createLifecycle } from "../../core/index.ts";
 import { advisoryLockClass, advisoryLocks } from "../../database/index.ts";
-import { feedStateChannel } from "../channels.ts";
+import { feedBatchChannel, feedStateChannel } from "../channels.ts";
 import { freshnessErrors } from "../errors.ts";
 import type { Feed, FeedListener, FeedState, TableName } from "../feed.ts";
 import { runElected } from "./elected.ts";
 import { Following } from "./following.ts";
+import type { Generation } from "./generation.ts";
+import { type HistoryMessage, historyChannel, readHistoryMessage, writeHistoryMessage } from "./history.ts";
+import { HistoryAsker } from "./history-asker.ts";
+import { HistoryWriter } from "./history-writer.ts";
 import { followedOf, readFeedRow, readFollowed } from "./kit-tables.ts";
 import {
   type ResolvedFeedOptions,
@@ -38,6 +42,9 @@ const idleSessionTimeoutMs = 5_000;
 const firstPauseMs = 50;
 const lastPauseMs = 2_000;
 
+/** Marks kept for the delay that messages of batches tell: more than any bound has under way. */
+const maxMarks = 1_000;
+
 /** How often a change of the schema that is committed, but not visible yet, is asked for again. */
 const visibleEveryMs = 20;
 
@@ -58,7 +65,13 @@ class PostgresFeed implements Feed {
   readonly #stop = new AbortController();
   readonly #receiver: Receiver;
   readonly #following: Following;
+  readonly #asker: HistoryAsker;
   readonly #lifecycle;
+  /** The marks of this process that no batch has passed yet, in order. */
+  readonly #marks: { readonly number: number; readonly sentAtMs: number }[] = [];
+  /** The bus, as millrace.feed names it. */
+  #channel = "";
+  #writer: HistoryWriter | undefined;
   #session: Session | undefined;
   #sources: Sources | undefined;
   #running: Source | undefined;
@@ -74,13 +87,25 @@ class PostgresFeed implements Feed {
       connect: (purpose) => openFeedSession(options, purpose),
       source: (kind) => this.#sources!(kind),
     });
+    this.#asker = new HistoryAsker({
+      feed: options.name,
+      wanted: options.history,
+      clock: this.#clock,
+      onHistory: (history) => listener.onHistory(history),
+      connect: (purpose) => openFeedSession(options, purpose),
+      ask: (message) =>
+        this.#listening().query("select pg_notify($1, $2)", [historyChannel(this.#channel), writeHistoryMessage(message)]),
+      isElected: () => this.#state.elected,
+    });
     this.#receiver = new Receiver({
       feed: options.name,
       listener: {
         ...bound(listener),
         onRestart: (start) => {
           listener.onRestart(start);
+          this.#marks.length = 0; // a log that was lost brings none of them
           this.#following.reset();
+          this.#asker.began(start);
         },
         onCommits: (commits, upTo) => {
           listener.onCommits(commits, upTo);
@@ -88,6 +113,7 @@ class PostgresFeed implements Feed {
         },
       },
       join: () => this.#join(),
+      delayOf: (upTo) => this.#delayOf(upTo),
       refollow: (xid) => this.#refollow(xid),
       onProblem: (error) => this.#setState({ state: "retrying", problem: messageOf(error) }),
     });
@@ -101,9 +127,10 @@ class PostgresFeed implements Feed {
     const running = this.#run();
     this.#lifecycle.add("sessions", async () => {
       this.#stop.abort();
-      this.#receiver.close();
       await this.#following.close();
-      await running;
+      await this.#asker.close();
+      await running; // it still listens: the history that it leaves behind has everything that it published
+      this.#receiver.close();
       this.#setState({ state: "closed", elected: false, problem: undefined });
     });
   }
@@ -111,6 +138,7 @@ class PostgresFeed implements Feed {
   async mark(): Promise<number> {
     const session = this.#listening();
     const flushed = session.serverVersion >= 170_000;
+    const sentAtMs = this.#clock.monotonic();
     const [row] = await session.query<{ before: string; behind: string }>(
       `with here as materialized (select pg_current_wal_insert_lsn() as at)
        select at::text as before, pg_logical_emit_message(${flushed ? "false" : "true"}, 'millrace', ''${flushed ? ", true" : ""})::text as behind
@@ -119,7 +147,10 @@ class PostgresFeed implements Feed {
     this.#running?.nudge();
     // Decoding passes the log's end of before only with everything acknowledged until then. The log table's relay may have passed it
     // without seeing a commit that was in the log and waited for the disk; it passes a record written now only after having looked again.
-    return numberOfLsn(parseLsn(this.#state.source === "triggers" ? row!.behind : row!.before));
+    const number = numberOfLsn(parseLsn(this.#state.source === "triggers" ? row!.behind : row!.before));
+    if (feedBatchChannel.hasSubscribers) this.#marks.push({ number, sentAtMs });
+    if (this.#marks.length > maxMarks) this.#marks.shift();
+    return number;
   }
 
   follow(table: TableName, columns: readonly string[]): void {
@@ -184,13 +215,16 @@ class PostgresFeed implements Feed {
       const sources = (this.#sources ??= createSources(this.#options, await readDatabaseOid(session)));
       const kind = await chooseSource(this.#options.source, sources, session);
       if (this.#options.setup) await installFeed(session, sources(kind));
-      else await checkFeed(session);
+      else await checkFeed(session, sources(kind));
       const row = await readFeedRow(session);
       session.onNotification((channel, payload) => {
         if (channel === row!.channel) this.#receiver.receive(payload);
+        else if (channel === historyChannel(row!.channel)) this.#heardOfHistory(readHistoryMessage(payload));
       });
+      this.#channel = row!.channel;
       await session.query(`listen ${row!.channel}`);
       await this.#options.onSession(session);
+      await session.query(`listen ${historyChannel(row!.channel)}`);
       this.#session = session;
       this.#setState({ source: kind });
       await this.mark(); // so that a batch comes soon, and this process joins with it
@@ -239,7 +273,10 @@ class PostgresFeed implements Feed {
       feed: this.#options.name,
       clock: this.#clock,
       source,
+      sourceOf: this.#sources!,
       connect: (purpose: string) => openFeedSession(this.#options, purpose),
+      historyFor: (generation: Generation) => (this.#writer = this.#historyFor(generation)),
+      leavesHistory: () => this.#options.history && this.#stop.signal.aborted && this.#session?.lost.aborted === false,
     };
     for (let failures = 0; !signal.aborted;) {
       const beganMs = this.#clock.monotonic();
@@ -257,9 +294,41 @@ class PostgresFeed implements Feed {
     }
   }
 
+  #historyFor({ number: generation, channel }: Generation): HistoryWriter | undefined {
+    const listener = this.#listener;
+    if (listener.history === undefined) return undefined;
+    return new HistoryWriter({
+      clock: this.#clock,
+      channel,
+      generation,
+      connect: (purpose) => openFeedSession(this.#options, purpose),
+      history: () => listener.history!(),
+      applied: () => this.#receiver.applied,
+      settled: () => this.#asker.settled(),
+    });
+  }
+
+  #heardOfHistory(message: HistoryMessage | undefined): void {
+    if (message === undefined) return;
+    if (message.kind === "written") this.#asker.heard(message);
+    else this.#writer?.wanted(message.generation, message.number);
+  }
+
+  /** Marks come back in the order in which they were sent, except that a few sent together may not. */
+  #delayOf(upTo: number): number | undefined {
+    let oldestMs: number | undefined;
+    while (this.#marks.length > 0 && this.#marks[0]!.number <= upTo) {
+      const { sentAtMs } = this.#marks.shift()!;
+      oldestMs = Math.min(oldestMs ?? sentAtMs, sentAtMs);
+    }
+    return oldestMs === undefined ? undefined : this.#clock.monotonic() - oldestMs;
+  }
+
   /** What a process needs to know when it joins: see Joining. */
   async #join(): Promise<Joining> {
     const session = this.#listening();
+    const feed = await readFeedRow(session);
+    this.#setState({ source: feed!.source }); // another process may have been elected with another source: see mark()
     const [row] = await session.query<{ horizon: string }>("select pg_current_xact_id()::text as horizon");
     return { horizon: BigInt(row!.horizon), followed: await this.#readFollowed(session) };
   }

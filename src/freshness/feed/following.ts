@@ -163,6 +163,12 @@ export class Following {
     await tx.query("select pg_advisory_xact_lock($1::int, $2::int)", [advisoryLockClass, advisoryLocks.following]);
     const row = await readFeedRow(tx);
     if (row === undefined) return "The feed is not set up. Run `millrace freshness setup`.";
+    // Of before it was renamed: nobody tells of these any more.
+    await tx.query("delete from millrace.followed where table_oid = $1 and (schema_name, table_name) <> ($2, $3)", [
+      table.oid,
+      table.schema,
+      table.name,
+    ]);
     const known = await tx.query<{ name: string }>("select column_name as name from millrace.followed where table_oid = $1", [
       table.oid,
     ]);

@@ -36,7 +36,6 @@ create unlogged table if not exists millrace.continuity (
 );
 create unlogged table if not exists millrace.history (
   generation integer primary key,
-  floor bigint not null,
   upto bigint not null,
   dump bytea not null
 );`;
@@ -97,3 +96,7 @@ export const followedOf = (row: FollowedRow, number: number): Followed => ({
   column: row.column,
   number,
 });
+
+/** Forgets tables that were dropped. Those that were renamed are told to the log anew when they are asked for. */
+export const forgetDropped = (session: Session): Promise<unknown> =>
+  session.query("delete from millrace.followed f where not exists (select from pg_catalog.pg_class c where c.oid = f.table_oid)");

@@ -34,6 +34,8 @@ export interface FeedOptions {
   readonly allowUnboundedSlot?: boolean;
   /** Whether tables may be given REPLICA IDENTITY FULL. Default true. */
   readonly replicaIdentity?: boolean;
+  /** Ask other processes for what was written before this one began, and leave that behind when it ends in order. Default false. */
+  readonly history?: boolean;
   /** Dependencies of one commit beyond which only its tables are named. Default 2,000. */
   readonly maxDependenciesPerCommit?: number;
   /** How values are written in dependencies: the same function on both sides. */
@@ -53,6 +55,7 @@ export const feedDefaults = {
   publication: "millrace",
   allowUnboundedSlot: false, // a forgotten slot fills the disk of a server without that bound
   replicaIdentity: true, // without old values every UPDATE would count for the whole table
+  history: false, // costs 8 MB to carry over, and is of use only with a shared store
   maxDependenciesPerCommit: 2_000, // 16 kB, three notifications; a larger commit has touched most answers of its tables anyhow
   onSession: async () => {},
   name: "feed",
@@ -78,6 +81,7 @@ export const feedChecks = {
   publication: identifier,
   allowUnboundedSlot: boolean,
   replicaIdentity: boolean,
+  history: boolean,
   maxDependenciesPerCommit: integer(1, 100_000),
   canonicalValue: given<CanonicalValue>("a function"),
   onSession: given<(session: Session) => Promise<void>>("a function"),

@@ -28,6 +28,8 @@ export interface ReceiverParts {
   join(): Promise<Joining>;
   /** What is still followed after a change of the schema that transaction `xid` made. */
   refollow(xid: bigint | undefined): Promise<readonly Followed[]>;
+  /** How long ago this process sent the oldest mark that `upTo` passes, and the batches before did not. */
+  delayOf(upTo: number): number | undefined;
   onProblem(error: unknown): void;
 }
 
@@ -123,10 +125,11 @@ export class Receiver {
     if (batch.upTo <= this.#applied) return; // published a second time, by the process that took over
     const commits = batch.commits.filter((commit) => commit.number > this.#applied);
     this.#applied = batch.upTo;
+    const delayMs = this.#parts.delayOf(batch.upTo);
     listener.onCommits(commits, batch.upTo);
     if (feedBatchChannel.hasSubscribers) {
       const { generation, upTo } = batch;
-      feedBatchChannel.publish({ feed, generation, upTo, commits: commits.length } satisfies FeedBatchMessage);
+      feedBatchChannel.publish({ feed, generation, upTo, commits: commits.length, delayMs } satisfies FeedBatchMessage);
     }
     const ddl = commits.findLast((commit) => commit.everything);
     if (ddl === undefined) this.#tell(batch.followed);

@@ -40,6 +40,8 @@ export interface SourceStatus {
   readonly kind: SourceKind;
   /** What stands in the way, each in one sentence with the next step. Empty: it can run. */
   readonly problems: readonly string[];
+  /** Those of them that only people can remove: what the server, the role or setup lacks. */
+  readonly missing: readonly string[];
   /** What exists on the server, in the order in which people want to read it: slot, size kept, triggers, lag. */
   readonly facts: readonly { readonly name: string; readonly value: string }[];
 }

@@ -55,21 +55,14 @@ const batches: fc.Arbitrary<Batch> = fc
 describe("a batch on the bus", () => {
   it("arrives as it was sent, in parts that NOTIFY takes, none equal to another", () => {
     fc.assert(
-      fc.property(
-        batches,
-        fc.integer({ min: 1, max: 2 ** 31 - 1 }),
-        fc.nat(),
-        fc.boolean(),
-        (batch, generation, sequence, history) => {
-          const payloads = encodeBatch(batch, generation, sequence, history);
-          for (const payload of payloads) assert.ok(payload.length < 8_000);
-          assert.equal(new Set(payloads).size, payloads.length, "PostgreSQL drops equal notifications of a transaction");
-          const { generation: arrived, history: withHistory, ...rest } = carried(payloads);
-          assert.equal(arrived, generation);
-          assert.equal(withHistory, history);
-          assert.deepEqual({ prev: rest.prev, upTo: rest.upTo, commits: rest.commits, followed: rest.followed }, batch);
-        },
-      ),
+      fc.property(batches, fc.integer({ min: 1, max: 2 ** 31 - 1 }), fc.nat(), (batch, generation, sequence) => {
+        const payloads = encodeBatch(batch, generation, sequence);
+        for (const payload of payloads) assert.ok(payload.length < 8_000);
+        assert.equal(new Set(payloads).size, payloads.length, "PostgreSQL drops equal notifications of a transaction");
+        const { generation: arrived, ...rest } = carried(payloads);
+        assert.equal(arrived, generation);
+        assert.deepEqual({ prev: rest.prev, upTo: rest.upTo, commits: rest.commits, followed: rest.followed }, batch);
+      }),
       { numRuns: 150 },
     );
   });

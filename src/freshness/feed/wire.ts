@@ -20,7 +20,6 @@ const last = 1;
 const ends = 0;
 const commitFollows = 1;
 const followedFollows = 2;
-const historyFollows = 3;
 
 /** Flags of a commit. */
 const hasXid = 1;
@@ -31,8 +30,6 @@ const continues = 4;
 /** A batch as it arrives. */
 export interface WireBatch extends Batch {
   readonly generation: number;
-  /** Whether a history that somebody asked for has been written. */
-  readonly history: boolean;
 }
 
 class Writer {
@@ -83,7 +80,7 @@ const tailBytes = 1;
 const commitStartBytes = 2 + 8 + 8 + 3;
 
 /** The payloads that carry `batch`, at least one, in order. `sequence` tells batches apart. */
-export function encodeBatch(batch: Batch, generation: number, sequence: number, history = false): string[] {
+export function encodeBatch(batch: Batch, generation: number, sequence: number): string[] {
   const payloads: string[] = [];
   const writer = new Writer();
   let part = 0;
@@ -124,10 +121,6 @@ export function encodeBatch(batch: Batch, generation: number, sequence: number, 
     writer.varint(number - batch.prev);
     writer.text(names[0]);
     writer.text(names[1]);
-  }
-  if (history) {
-    if (writer.free < 1 + tailBytes) next();
-    writer.byte(historyFollows);
   }
   // The last part's flag cannot be known when the part begins, so the end says it.
   writer.byte(ends | (0x80 * last));
@@ -202,7 +195,6 @@ interface Gathered {
   readonly upTo: number;
   readonly commits: FeedCommit[];
   readonly followed: Followed[];
-  history: boolean;
   parts: number;
 }
 
@@ -227,9 +219,7 @@ export class BatchReader {
     const prev = reader.varint();
     const upTo = reader.varint();
     const batch: Gathered =
-      part === 0
-        ? { generation, sequence, prev, upTo, commits: [], followed: [], history: false, parts: 0 }
-        : (unfinished ?? fail());
+      part === 0 ? { generation, sequence, prev, upTo, commits: [], followed: [], parts: 0 } : (unfinished ?? fail());
     if (batch.sequence !== sequence || batch.parts !== part || batch.prev !== prev || batch.upTo !== upTo) fail();
     batch.parts++;
     for (;;) {
@@ -240,8 +230,7 @@ export class BatchReader {
         const table = reader.text();
         const column = reader.text();
         batch.followed.push({ table, column: column === "" ? undefined : column, number });
-      } else if (what === historyFollows) batch.history = true;
-      else if (what === (ends | (0x80 * last))) return batch;
+      } else if (what === (ends | (0x80 * last))) return batch;
       else if (what === ends) break;
       else throw new RangeError(`A message of the bus holds the unknown part ${what}.`);
     }

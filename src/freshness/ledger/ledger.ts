@@ -15,7 +15,7 @@ import { type VersionsOptions, createVersions, hashDependencies } from "../../ca
 import type { Clock } from "../../core/index.ts";
 import { type Pool, unobserved } from "../../database/index.ts";
 import { type ReadDependency, namesOf } from "../dependencies/index.ts";
-import type { Feed, FeedCommit, FeedListener, FeedState } from "../feed.ts";
+import type { Feed, FeedCommit, FeedHistory, FeedListener, FeedState } from "../feed.ts";
 import type { CatalogueKeeper } from "./catalogue-keeper.ts";
 import { Collector, collect, currentCollector } from "./collector.ts";
 import { Commits, type OpenSample } from "./commits.ts";
@@ -198,13 +198,15 @@ export class FreshnessLedger implements Ledger, FeedListener {
     this.#marks?.restart();
   }
 
-  onHistory({ generation, dump }: { readonly generation: number; readonly dump: Uint8Array }): void {
-    if (generation === this.#commits.generation) void this.#versions.merge(dump);
+  async onHistory({ generation, dump }: { readonly generation: number; readonly dump: Uint8Array }): Promise<boolean> {
+    return generation === this.#commits.generation && (await this.#versions.merge(dump));
   }
 
-  /** What this process knows of all writes, for those that begin later. */
-  history(): Promise<Uint8Array> {
-    return this.#versions.dump(this.#commits.applied);
+  /** Also after stop(): what is left behind for the next process. */
+  async history(): Promise<FeedHistory> {
+    const { generation } = this.#versions;
+    const upTo = this.#commits.applied;
+    return { generation, upTo, dump: await this.#versions.dump(upTo) }; // dump() copies before it waits
   }
 
   onFollowed({

@@ -5,6 +5,7 @@ import type { TableName } from "../../feed.ts";
 import { followedRelation } from "../kit-tables.ts";
 import { quoteIdentifier, quoteTable } from "../quote.ts";
 import type { Session } from "../session.ts";
+import { hasMadeTable, madeTable, noteIdentity } from "./made.ts";
 
 /** What makes the publication, in order; nothing when it exists. */
 export async function publicationSql(session: Session, publication: string): Promise<string[]> {
@@ -22,6 +23,7 @@ export async function publicationSql(session: Session, publication: string): Pro
 /** What is missing of it, in one sentence with the next step. */
 export async function missingPublication(session: Session, publication: string): Promise<string | undefined> {
   const statements = await publicationSql(session, publication);
+  if (!(await hasMadeTable(session))) statements.push(madeTable);
   return statements.length === 0 ? undefined : `the publication ${publication} is incomplete. Run \`millrace freshness setup\`.`;
 }
 
@@ -55,8 +57,9 @@ export async function followPublished(
   publication: string,
   mayChangeIdentity: boolean,
 ): Promise<string | undefined> {
-  const [facts] = await tx.query<{ partitioned: boolean; primaryKey: boolean; mine: boolean; published: boolean }>(
+  const [facts] = await tx.query<{ partitioned: boolean; primaryKey: boolean; mine: boolean; owner: string; published: boolean }>(
     `select c.relkind = 'p' as partitioned, pg_has_role(current_user, c.relowner, 'usage') as mine,
+       pg_get_userbyid(c.relowner)::text as owner,
        exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and i.indimmediate) as "primaryKey",
        exists (select from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
                 where p.pubname = $2 and r.prrelid = c.oid) as published
@@ -65,7 +68,9 @@ export async function followPublished(
   );
   const shown = `${table.schema}.${table.name}`;
   if (facts === undefined) return `${shown} does not exist any more.`;
-  if (!facts.published && !facts.mine) return `${shown} belongs to another role. Let its owner run \`millrace freshness setup\`.`;
+  if (!facts.published && !facts.mine) {
+    return `${shown} belongs to ${facts.owner}, and only its owner may publish it. Run GRANT ${quoteIdentifier(facts.owner)} TO the role of the feed's URL.`;
+  }
   if (facts.partitioned && !facts.primaryKey) {
     return `${shown} is partitioned and has no primary key, so its future partitions would refuse UPDATE and DELETE. Give it one.`;
   }
@@ -76,6 +81,7 @@ export async function followPublished(
     const mustChange = known.length === 0;
     if (!mustChange && columns.every((column) => known.includes(column))) continue;
     if (mayChangeIdentity && leaf.mine) {
+      await noteIdentity(tx, leaf);
       await tx.query(`alter table only ${quoteTable(leaf)} replica identity full`);
     } else if (mustChange) {
       return (

@@ -3,6 +3,7 @@
 import type { Timer } from "../../../core/index.ts";
 import type { TableName } from "../../feed.ts";
 import { readFollowed } from "../kit-tables.ts";
+import { quoteIdentifier } from "../quote.ts";
 import { numberOfHalves, parseLsn } from "../number.ts";
 import type { Session } from "../session.ts";
 import type { Batch, Continuity, Source, SourceSetup, SourceStatus } from "../source.ts";
@@ -11,6 +12,7 @@ import { Changes, type RootTable, messagePrefixes } from "./changes.ts";
 import { CatalogueWatch, hasDdlTriggers, installDdlTriggers, removeDdlTriggers, tellDdl } from "./ddl.ts";
 import { followPublished, missingPublication, publicationSql } from "./publication.ts";
 import { Replication } from "./replication.ts";
+import { describeIdentities, hasMadeTable, madeTable, namesMade, noteMade, restoreIdentities } from "./made.ts";
 import { type SlotOptions, ensureSlot, readSlotFacts, slotProblems } from "./slot.ts";
 
 /** Halves of hashes that may wait for their batch before the server is made to wait: about 2 MB as numbers. */
@@ -44,7 +46,10 @@ class LogicalSource implements Source {
   }
 
   async install(tx: Session): Promise<void> {
-    for (const statement of await publicationSql(tx, this.#options.publication)) await tx.query(statement);
+    const { publication } = this.#options;
+    if (!(await hasMadeTable(tx))) await tx.query(madeTable);
+    for (const statement of await publicationSql(tx, publication)) await tx.query(statement);
+    await noteMade(tx, "publication", publication);
     await installDdlTriggers(tx);
   }
 
@@ -58,6 +63,7 @@ class LogicalSource implements Source {
     return {
       kind: "logical",
       problems,
+      missing: problems,
       facts: [
         { name: "wal_level", value: facts.walLevel },
         { name: "max_slot_wal_keep_size", value: facts.keepBytes === -1 ? "unbounded" : `${facts.keepBytes / 1024 / 1024} MB` },
@@ -72,6 +78,7 @@ class LogicalSource implements Source {
         },
         { name: "confirmed", value: slot?.confirmed ?? "nothing" },
         { name: "log kept for the slot", value: `${slot?.keptBytes ?? 0} bytes` },
+        ...(await describeIdentities(session, publication)),
       ],
     };
   }
@@ -80,6 +87,7 @@ class LogicalSource implements Source {
     const missing = await missingPublication(session, this.#options.publication);
     if (missing !== undefined) throw sourceUnusable("logical", missing);
     const reason = await ensureSlot(session, this.#options);
+    await noteMade(session, "slot", this.#options.slot);
     return { kept: reason === undefined, reason: reason ?? "the slot goes on where it was" };
   }
 
@@ -110,11 +118,19 @@ class LogicalSource implements Source {
 
   async teardown(session: Session): Promise<void> {
     const { slot, publication } = this.#options;
+    // The slot first: it is what keeps log on the disk. One that a process still reads refuses, and nothing has been changed then.
+    await session.query(
+      `select pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots
+        where slot_name = any ($1) and plugin = 'pgoutput' and database = current_database()`,
+      [[slot, ...(await namesMade(session, "slot"))]],
+    );
     await removeDdlTriggers(session);
-    await session.query(`drop publication if exists ${publication}`);
-    await session.query("select pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots where slot_name = $1", [
-      slot,
-    ]);
+    // Before the identities: PostgreSQL refuses UPDATE and DELETE on a published table that has none.
+    for (const name of new Set([publication, ...(await namesMade(session, "publication"))])) {
+      await session.query(`drop publication if exists ${quoteIdentifier(name)}`);
+    }
+    await restoreIdentities(session);
+    await session.query("drop table if exists millrace.made");
   }
 }
 

@@ -114,7 +114,11 @@ export async function relay(parts: RelayParts, signal: AbortSignal): Promise<voi
       }
       const empty = changes.length === 0;
       if (!empty || (number > announced && nowMs >= emptyAtMs)) {
-        const { commits, followed } = await commitsOf(changes, number, { session, relations, builder, canonicalValue });
+        const { commits, followed: begun } = await commitsOf(changes, number, { session, relations, builder, canonicalValue });
+        // The commit that began to follow, and earlier writes of the table, may lie behind `number`. A standby has replayed them once it has
+        // replayed what is in the log by now; see "reached" in the ledger's samples.
+        const behind = begun.length === 0 ? number : numberOfLsn(parseLsn((await readTip(session)).position)) + 1;
+        const followed = begun.map((each) => ({ ...each, number: behind }));
         await parts.publish({ prev: announced, upTo: number, commits, followed });
         announced = number;
         position = tip.position;

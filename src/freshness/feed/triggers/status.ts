@@ -43,8 +43,9 @@ export async function statusOfTriggers(session: Session): Promise<SourceStatus> 
   if (standby) problems.push("This server is a standby; name the primary.");
   if (!installed) {
     problems.push("The log table is not installed: run `millrace freshness setup --source triggers`.");
-    return { kind: "triggers", problems, facts: [{ name: "log table", value: "missing" }] };
+    return { kind: "triggers", problems, missing: problems, facts: [{ name: "log table", value: "missing" }] };
   }
+  const missing = [...problems];
   if (disabled) {
     problems.push(
       "The event triggers for DDL are disabled: `alter event trigger millrace_log_ddl enable always`, and millrace_log_drop.",
@@ -52,11 +53,11 @@ export async function statusOfTriggers(session: Session): Promise<SourceStatus> 
   }
   const [log] = await session.query<Log>(logQuery);
   const { rows, size, savedAgo, position, watched } = log!;
-  const missing = await session.query<{ name: string }>(
+  const unwatched = await session.query<{ name: string }>(
     `select m.relation::oid::regclass::text as name from (${unwatchedQuery}) m`,
   );
-  if (missing.length > 0) {
-    const names = missing.map(({ name }) => name).join(", ");
+  if (unwatched.length > 0) {
+    const names = unwatched.map(({ name }) => name).join(", ");
     problems.push(
       `Triggers are missing or disabled on ${names}: the elected process makes them anew within a second if its role owns the table.`,
     );
@@ -69,12 +70,13 @@ export async function statusOfTriggers(session: Session): Promise<SourceStatus> 
   return {
     kind: "triggers",
     problems,
+    missing,
     facts: [
       {
         name: "log table",
         value: `millrace.changes, ${Number(rows) >= countedRows ? `${rows} rows or more` : `${rows} rows`}, ${size}`,
       },
-      { name: "triggers", value: `on ${watched} tables${missing.length > 0 ? `, missing on ${missing.length}` : ""}` },
+      { name: "triggers", value: `on ${watched} tables${unwatched.length > 0 ? `, missing on ${unwatched.length}` : ""}` },
       { name: "ddl", value: ddl ? "noticed at once (event triggers)" : "noticed by polling" },
       { name: "read up to", value: position === null ? "never read" : `${position}, saved ${savedAgo} s ago` },
     ],

@@ -33,7 +33,11 @@ class TriggersSource implements Source {
   }
 
   async install(tx: Session): Promise<void> {
-    for (const statement of installStatements) await tx.query(statement);
+    // Even where the index exists, CREATE INDEX would wait for every transaction that has written, and all writers would queue behind it.
+    const [row] = await tx.query<{ indexed: boolean }>("select to_regclass('millrace.changes_xid') is not null as indexed");
+    for (const statement of installStatements) {
+      if (!row!.indexed || !/^\s*create index\b/i.test(statement)) await tx.query(statement);
+    }
     await tx.query("savepoint millrace_ddl");
     try {
       for (const statement of ddlStatements) await tx.query(statement);

@@ -2,6 +2,7 @@
 
 import { freshnessErrors } from "../../errors.ts";
 import type { TableName } from "../../feed.ts";
+import { quoteIdentifier } from "../quote.ts";
 import type { Session } from "../session.ts";
 import { changeKinds, membersQuery, unwatchedQuery } from "./schema.ts";
 
@@ -38,7 +39,7 @@ function refusal(member: Member): string | undefined {
     return `${name} is written by logical replication, which fires no statement triggers; use the logical source, or name its dependencies by hand.`;
   }
   if (!member.owned) {
-    return `${name} belongs to ${member.owner}; its triggers need that role: grant it to this one, or run \`millrace freshness setup --follow\` as its owner.`;
+    return `${name} belongs to ${member.owner}, and only its owner may put triggers on it. Run GRANT ${quoteIdentifier(member.owner)} TO the role of the feed's URL.`;
   }
   return undefined;
 }
