@@ -27,7 +27,9 @@ export async function enterGeneration(session: Session, source: SourceKind, cont
     );
     const reason = reasonToRestart(row, source, continuity, kept!.kept);
     if (reason === undefined) return { number: row.generation, channel: row.channel, reason };
-    const number = row.generation + 1;
+    // Seconds since 1970, so that a database restored from an older copy does not count again what a shared store holds of another history.
+    const [now] = await tx.query<{ seconds: number }>("select extract(epoch from clock_timestamp())::int as seconds");
+    const number = Math.max(row.generation + 1, now!.seconds);
     await tx.query("update millrace.feed set generation = $1, source = $2, reason = $3, started = clock_timestamp()", [
       number,
       source,
