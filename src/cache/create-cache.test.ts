@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { suite, test } from "node:test";
+import { Deadline, currentContext, runInContext, traceOf } from "../concurrency/index.ts";
 import { type ManualClock, type MillraceError, createManualClock } from "../core/index.ts";
 import type { Cache, CachePolicy, FillTools, Outcome } from "./cache.ts";
 import { type CacheOptions, cacheCheckChannel, createCache, createLocalLedger, memoryStore } from "./index.ts";
@@ -29,6 +30,19 @@ const read = async <Value>(cache: Cache, key: string, policy: CachePolicy, fill:
   cache.read(key, policy, fill);
 
 suite("createCache", () => {
+  test("a fill belongs to the request that began it in logs and traces, but not to its end", async () => {
+    await using cache = createCache();
+    using deadline = new Deadline({ timeoutMs: 20_000 });
+    const trace = traceOf("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    const seen = await runInContext({ requestId: "req-7", deadline, principalId: "user-5", trace }, () =>
+      cache.get("key", {}, () => {
+        const context = currentContext()!;
+        return [context.requestId, context.principalId, context.trace?.traceparent, context.deadline === deadline];
+      }),
+    );
+    assert.deepEqual(seen, ["req-7", "user-5", trace!.traceparent, false]);
+  });
+
   test("keeps what a fill returns, and serves it without a promise", async () => {
     await using cache = createCache();
     let fills = 0;

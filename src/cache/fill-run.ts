@@ -86,7 +86,7 @@ export async function runFill(fill: Fill<unknown>, options: FillRunOptions): Pro
     deadline.throwIfAborted();
     options.onBegun?.(order);
     const outer = currentContext();
-    const context = { requestId: outer?.requestId ?? "cache", deadline, principalId: outer?.principalId };
+    const context = { requestId: outer?.requestId ?? "cache", deadline, principalId: outer?.principalId, trace: outer?.trace };
     const run = () => runInContext(context, () => fill(tools));
     value = await (reading ? reading.run(run) : run());
   } catch (error) {

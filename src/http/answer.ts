@@ -9,7 +9,7 @@ import { httpErrors } from "./errors.ts";
 import type { CompiledEndpoint } from "./compile.ts";
 import type { Exchange } from "./exchange.ts";
 import { compressionDefaults } from "./options.ts";
-import { type Failure, failureOf, problemDocument } from "./problem-table.ts";
+import { type Failure, failureOf, failuresIn, problemDocument } from "./problem-table.ts";
 import { pathOf } from "./validation/request-input.ts";
 
 const jsonType = "application/json; charset=utf-8";
@@ -214,12 +214,20 @@ export function sendFailureDocument(exchange: Exchange, failure: Failure): void 
   reply.code(failure.status).send(body);
 }
 
-/** The client learns nothing of a fault; the log has all of it, under the same request id. */
+const isPassing = (status: number): boolean => status === 503 || status === 504;
+
+/** The client learns nothing of a fault; the log has all of it, under the same request id. Of several failures the worst decides how. */
 function logFailure(exchange: Exchange, error: unknown, status: number): void {
-  if (status === 503 || status === 504) {
-    const { code, message } = error as { code?: string; message?: string };
-    exchange.kit.log.warn({ requestId: exchange.requestId, status, code, reason: message }, "request not served");
-  } else if (status >= 500) {
-    exchange.kit.log.error({ requestId: exchange.requestId, status, err: error }, "request failed");
+  const { requestId, kit } = exchange;
+  const failures = failuresIn(error);
+  const statuses = failures.length === 1 ? [status] : failures.map((failure) => failureOf(failure).status);
+  if (statuses.some((each) => each >= 500 && !isPassing(each))) {
+    kit.log.error({ requestId, status, err: error }, "request failed");
+  } else if (statuses.some(isPassing)) {
+    const reasons = failures.map((failure) => {
+      const { code, message, cause } = failure as { code?: string; message?: string; cause?: unknown };
+      return { code, reason: message, ...(cause instanceof Error && { cause: cause.message }) };
+    });
+    kit.log.warn({ requestId, status, ...reasons[0], ...(reasons.length > 1 && { more: reasons.slice(1) }) }, "request not served");
   }
 }

@@ -30,4 +30,5 @@ export {
   type ScopedCachePolicy,
   endpointCacheDefaults,
 } from "./response-cache/policy.ts";
+export { cacheHeaders } from "./response-cache/cache-status.ts";
 export { type CacheTokens, freshnessTokenHeader, maxTokenLength } from "./response-cache/tokens.ts";

@@ -7,7 +7,7 @@ import { databaseErrors } from "../database/index.ts";
 import { upstreamErrors } from "../upstream/index.ts";
 import { httpErrors } from "./errors.ts";
 import { problem } from "./problem.ts";
-import { failureOf, problemDocument, problemTable } from "./problem-table.ts";
+import { failureOf, failuresIn, problemDocument, problemTable } from "./problem-table.ts";
 
 test("every code in the table of statuses exists", () => {
   const known = {
@@ -84,4 +84,21 @@ test("a handler's own problem is passed on as it is", () => {
 test("a problem with a wrong status or code is refused where it is written", () => {
   assert.throws(() => problem(200, "X", ""), RangeError);
   assert.throws(() => problem(404, "not found", ""), RangeError);
+});
+
+test("several failures are answered as the first, however they are wrapped", () => {
+  const missing = problem(404, "CITY_NOT_FOUND", "No city has the id 5.");
+  const late = concurrencyErrors.create("MILLRACE_DEADLINE_EXCEEDED", { deadline: "1s" });
+  const fault = new TypeError("hunter2");
+  assert.equal(failureOf(new AggregateError([missing, late])).code, "CITY_NOT_FOUND");
+  assert.equal(failureOf(new AggregateError([late, fault])).status, 504);
+  assert.equal(failureOf(new AggregateError([fault, missing])).status, 500);
+  assert.equal(failureOf(new AggregateError([new AggregateError([late]), missing])).status, 504);
+  // The end of a block failed after the block itself had.
+  assert.equal(failureOf(new SuppressedError(fault, missing)).code, "CITY_NOT_FOUND");
+  assert.deepEqual(failuresIn(new AggregateError([new SuppressedError(fault, missing), late])), [missing, fault, late]);
+  assert.equal(failureOf(new AggregateError([])).status, 500);
+  const loop = new AggregateError([late]);
+  loop.errors = [loop];
+  assert.equal(failureOf(loop).status, 500);
 });

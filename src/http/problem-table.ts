@@ -170,8 +170,23 @@ function fromMillraceError(error: MillraceError): Failure {
   return fromRow(error.code, row, error.message, errors, headers);
 }
 
-/** How `error`, whatever it is and wherever it comes from, is answered. */
-export function failureOf(error: unknown): Failure {
+/** Nested deeper than this nobody looks: errors may contain themselves. */
+const mostDepth = 8;
+
+/**
+ * The failures that `error` stands for, in the order in which they happened: those of a group of tasks or of Promise.any, those of a block and
+ * of its end; else itself.
+ */
+export function failuresIn(error: unknown, depth = 0): readonly unknown[] {
+  if (depth === mostDepth) return [error];
+  const parts =
+    error instanceof AggregateError ? error.errors : error instanceof SuppressedError ? [error.suppressed, error.error] : [];
+  return parts.length === 0 ? [error] : parts.flatMap((part) => failuresIn(part, depth + 1));
+}
+
+/** How `error`, whatever it is and wherever it comes from, is answered: several failures as the first, whose siblings may only have followed. */
+export function failureOf(whole: unknown): Failure {
+  const error = failuresIn(whole)[0];
   if (error instanceof Problem) {
     return { status: error.status, code: error.code, detail: error.message, errors: error.errors, headers: error.headers };
   }

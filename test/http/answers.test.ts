@@ -5,7 +5,8 @@ import { PassThrough, Readable } from "node:stream";
 import { test } from "node:test";
 import { brotliDecompressSync, createGunzip, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { Type } from "typebox";
-import { requestChannel, createApp, endpoint, type Endpoint, bytes } from "../../src/http/index.ts";
+import { concurrencyErrors, group } from "../../src/concurrency/index.ts";
+import { requestChannel, createApp, endpoint, type Endpoint, bytes, problem } from "../../src/http/index.ts";
 import { open, problemOf, readAll, send } from "./client.ts";
 
 const start = async (endpoints: readonly Endpoint[], options: object = {}) => {
@@ -208,4 +209,51 @@ test("every finished request is published once, with its route, status and bytes
   assert.equal(message.status, 200);
   assert.equal(message.bytes, answer.body.length);
   assert.equal(message.requestId, answer.headers["x-request-id"]);
+});
+
+test("several failures of a group are answered as the first, and the log has all of them", async () => {
+  const lines: [string, Record<string, unknown>][] = [];
+  const logger = {
+    level: "warn",
+    hooks: {
+      logMethod(args: unknown[]) {
+        lines.push([String(args[1]), args[0] as Record<string, unknown>]);
+      },
+    },
+  };
+  const failing = (...failures: (() => unknown)[]) =>
+    group((tasks) => {
+      for (const failure of failures) {
+        void tasks.start(async (deadline) => {
+          if (failure !== failures[0]) await new Promise((resolve) => deadline.onAbort(resolve));
+          throw failure();
+        });
+      }
+    });
+  const late = () => concurrencyErrors.create("MILLRACE_DEADLINE_EXCEEDED", { deadline: "1s" });
+  const full = () => concurrencyErrors.create("MILLRACE_SEMAPHORE_FULL", { waiting: 1, permits: 1 });
+  const endpoints = [
+    endpoint("GET /late", {}, () => failing(late, full)),
+    endpoint("GET /hidden", {}, () =>
+      failing(
+        () => problem(404, "CITY_NOT_FOUND", "No such city.", {}),
+        () => new TypeError("hunter2"),
+      ),
+    ),
+  ];
+  await using app = await start(endpoints, { logger });
+  const first = await send(`${app.url}/late`);
+  assert.deepEqual([first.status, problemOf(first).code], [504, "MILLRACE_DEADLINE_EXCEEDED"]);
+  const hidden = await send(`${app.url}/hidden`);
+  assert.deepEqual([hidden.status, problemOf(hidden).code], [404, "CITY_NOT_FOUND"]);
+  assert.doesNotMatch(hidden.text, /hunter2/);
+  const [[, passing], [message, fault]] = lines as [(typeof lines)[0], (typeof lines)[0]];
+  assert.equal(passing["code"], "MILLRACE_DEADLINE_EXCEEDED");
+  assert.deepEqual(
+    (passing["more"] as { code: string }[]).map(({ code }) => code),
+    ["MILLRACE_SEMAPHORE_FULL"],
+  );
+  assert.equal(message, "request failed");
+  assert.ok((fault["err"] as AggregateError).errors.some((error) => error instanceof TypeError));
+  assert.equal(lines.length, 2);
 });

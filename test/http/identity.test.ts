@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Type } from "typebox";
+import { currentContext, group } from "../../src/concurrency/index.ts";
 import {
   type Authenticator,
   bearer,
@@ -53,6 +54,22 @@ test("who is not identified gets no further: not even a body is read", async () 
   await using app = await start([endpoint("POST /x", { auth: bearer(options), body: Type.Object({}) }, () => 1)]);
   assert.equal((await sendJson(`${app.url}/x`, "{not json")).status, 401);
   assert.equal((await sendJson(`${app.url}/x`, "{not json", as("Bearer good"))).status, 400);
+});
+
+test("the tenant that the authenticator names follows the work: in the handler, its context, and its groups", async () => {
+  const of = (auth: Authenticator<{ id: number } | null>, path: "/one" | "/maybe") =>
+    endpoint(`GET ${path}`, { auth, deadline: "20s" }, async ({ tenantId }) => ({
+      handler: tenantId ?? null,
+      group: (await group((tasks) => tasks.start(() => currentContext()?.tenant))) ?? null,
+    }));
+  const tenantId = ({ id }: { id: number }) => `tenant-${id}`;
+  await using app = await start([
+    of(bearer<{ id: number } | null>({ ...options, principalId: () => "7", tenantId: (user) => tenantId(user!) }), "/one"),
+    of(optionalBearer({ ...options, tenantId }), "/maybe"),
+  ]);
+  const both = { handler: "tenant-7", group: "tenant-7" };
+  for (const path of ["/one", "/maybe"]) assert.deepEqual(JSON.parse((await send(app.url + path, as("Bearer good"))).text), both);
+  assert.deepEqual(JSON.parse((await send(`${app.url}/maybe`)).text), { handler: null, group: null });
 });
 
 test("any scheme can identify", async () => {

@@ -4,12 +4,15 @@ import assert from "node:assert/strict";
 import { Readable } from "node:stream";
 import { test } from "node:test";
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
+import type { FastifyReply } from "fastify";
 import { Type } from "typebox";
 import { type CacheOptions, createCache, memoryStore } from "../../src/cache/index.ts";
+import { createManualClock } from "../../src/core/index.ts";
 import {
   type AppOptions,
   type Endpoint,
   bearer,
+  cacheHeaders,
   createApp,
   endpoint,
   problem,
@@ -693,4 +696,50 @@ test("who listens hears how each request fared", async () => {
   );
   for (const path of ["/x", "/x", "/off"]) await send(app.url + path);
   assert.deepEqual(heard, ["/x miss true ", "/x hit true ", "/off bypass false off"]);
+});
+
+test("what a handler took from another cache goes on aging: Age adds up, also for the first client and through the store", async () => {
+  const clock = createManualClock();
+  const inner = createCache({ clock, ledger, earlyRefresh: 0 });
+  let made = 0;
+  const handler = async ({ reply }: { readonly reply: FastifyReply }) => {
+    const outcome = await inner.read("forecast", { ttl: "1h" }, () => ({ made: ++made }));
+    reply.headers(cacheHeaders("forecasts", outcome));
+    return outcome.value;
+  };
+  const store = memoryStore();
+  const endpoints = [endpoint("GET /kept", { cache: { ttl: "10m" } }, handler), endpoint("GET /off", { cache: false }, handler)];
+  await using app = await start(endpoints, {}, { clock, store });
+  await using other = await start(endpoints, {}, { clock, store });
+  const off = await send(`${app.url}/off`);
+  assert.equal(off.headers["age"], undefined);
+  assert.match(statusOf(off), /^forecasts; fwd=uri-miss; stored; ttl=\d+$/);
+  clock.advance(100_000);
+  const first = await send(`${app.url}/kept`);
+  assert.equal(first.headers["age"], "100");
+  assert.match(statusOf(first), /^forecasts; hit; ttl=\d+, millrace; fwd=uri-miss; stored; ttl=\d+$/);
+  clock.advance(50_000);
+  for (const { url } of [app, other]) {
+    const second = await send(`${url}/kept`);
+    assert.equal(second.headers["age"], "150");
+    assert.match(statusOf(second), /^forecasts; hit; ttl=\d+, millrace; hit; ttl=\d+/);
+  }
+  const straight = await send(`${app.url}/off`);
+  assert.equal(straight.headers["age"], "150");
+  assert.match(statusOf(straight), /^forecasts; hit; ttl=\d+$/);
+  assert.equal(made, 1);
+});
+
+test("an Age that is no number of seconds is none", async () => {
+  const ages = ["yesterday", "-5", "99999999999999999999"];
+  await using app = await start(
+    ages.map((age, i) =>
+      endpoint(`GET /${i}`, { cache: { ttl: "10m" } }, ({ reply }) => {
+        reply.header("age", age);
+        return { i };
+      }),
+    ),
+  );
+  for (const [i, expected] of [undefined, undefined, "2147483648"].entries())
+    assert.equal((await send(`${app.url}/${i}`)).headers["age"], expected);
 });

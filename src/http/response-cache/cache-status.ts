@@ -45,3 +45,14 @@ export function cacheStatusOf(name: string, outcome: Outcome<unknown>): string {
     stored ? `; stored; ttl=${seconds(remainingMs)}` : ""
   }${detail === undefined ? "" : detailed(detail)}`;
 }
+
+/**
+ * Headers that tell a client of an answer that the handler itself took from a cache: `reply.headers(cacheHeaders("forecasts", outcome))`.
+ * `name` says whose Cache-Status it is; Age is there when the answer was not made for this request. On an endpoint with `cache: false`
+ * they are the answer's; kept by the response cache, an answer goes on aging from there.
+ */
+export function cacheHeaders(name: string, outcome: Outcome<unknown>): Readonly<Record<string, string>> {
+  const { state, ageMs } = outcome;
+  const age = state === "hit" || state === "stale" ? { age: String(seconds(ageMs)) } : undefined;
+  return { "cache-status": cacheStatusOf(name, outcome), ...age };
+}

@@ -241,7 +241,8 @@ class Consultation implements ReadOptions<FilledAnswer> {
 function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, ageMs }: AnswerOutcome): void {
   const { reply, request } = exchange;
   if (exchange.answered || reply.sent) return;
-  if (state === "hit" || state === "stale") reply.header("age", Math.floor(ageMs / 1_000));
+  // What its handler took from another cache was old already when it was made.
+  if (state === "hit" || state === "stale" || entry.age > 0) reply.header("age", entry.age + Math.floor(ageMs / 1_000));
   for (const { name, values } of entry.headers) if (values.length === 0) reply.removeHeader(name);
   if (entry.failure) {
     reply.headers(entry.headIn("identity"));
@@ -250,7 +251,11 @@ function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, ageMs }: A
   const { coding: preferred, identityRefused } = negotiateCoding(request.headers["accept-encoding"]);
   const coding = entry.codingFor(preferred, identityRefused);
   const outerVary = reply.getHeader("vary"); // a plugin's, CORS for one
+  const ourStatus = reply.getHeader("cache-status");
   reply.headers(entry.headIn(coding));
+  // Of a cache that the handler has asked: the nearest to the client stands last.
+  const innerStatus = reply.getHeader("cache-status");
+  if (innerStatus !== ourStatus) reply.header("cache-status", `${String(innerStatus)}, ${String(ourStatus)}`);
   if (outerVary !== undefined && entry.vary !== "") reply.header("vary", addVary(String(outerVary), entry.vary));
   reply.code(entry.status);
 

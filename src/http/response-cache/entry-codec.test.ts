@@ -27,12 +27,13 @@ const entryParts: fc.Arbitrary<EntryParts> = fc.record({
   vary: latin1,
   compressible: fc.boolean(),
   forAuthorized: fc.boolean(),
+  age: fc.nat(2 ** 31 - 1),
   failure: fc.option(failure, { nil: undefined }),
 });
 
 const plain = (entry: ResponseEntry) => {
-  const { status, headers, body, etag, vary, compressible, forAuthorized, failure: kept, variants } = entry;
-  return { status, headers, body: [...body], etag, vary, compressible, forAuthorized, failure: kept, variants };
+  const { status, headers, body, etag, vary, compressible, forAuthorized, age, failure: kept, variants } = entry;
+  return { status, headers, body: [...body], etag, vary, compressible, forAuthorized, age, failure: kept, variants };
 };
 
 test("an entry comes back as it went, variants included", () => {
@@ -52,7 +53,7 @@ test("an entry that is cut, goes on, or is of another format is refused, whereve
       assert.throws(() => entryCodec.decode(whole.subarray(0, cut % whole.length)));
       assert.throws(() => entryCodec.decode(Buffer.concat([whole, Buffer.from([0])])));
       for (const [at, value] of [
-        [0, 2],
+        [0, 1],
         [1, 0xff],
       ] as const) {
         const changed = Buffer.from(whole);
@@ -87,6 +88,7 @@ test("variants never take more than the entry was counted with", async () => {
       vary: "",
       compressible: true,
       forAuthorized: false,
+      age: 0,
       failure: undefined,
     });
     const counted = entry.bytes;

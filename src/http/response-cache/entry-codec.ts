@@ -1,7 +1,7 @@
 // Entries as bytes, for the store that several processes share. Little-endian; anything that does not read as exactly one entry is refused,
 // so that a damaged or foreign value is a miss and never half an answer.
 //
-//   u8 format   u8 flags   u16 status   u16 headers   { text32 name   u16 values   { text32 value } }
+//   u8 format   u8 flags   u16 status   u32 age   u16 headers   { text32 name   u16 values   { text32 value } }
 //   text32 etag   text32 vary   bytes32 failure (JSON)   bytes32 body   u8 variants   { u8 coding   bytes32 }
 
 import type { Codec } from "../../cache/index.ts";
@@ -9,7 +9,7 @@ import type { Coding } from "../compression/negotiate.ts";
 import type { Failure } from "../problem-table.ts";
 import { type FilledAnswer, ResponseEntry, type StoredHeader } from "./entry.ts";
 
-const format = 1;
+const format = 2;
 const compressible = 1;
 const forAuthorized = 2;
 const hasEtag = 4;
@@ -77,7 +77,7 @@ class Reader {
 
 function encode(answer: FilledAnswer): Uint8Array {
   if (!(answer instanceof ResponseEntry)) throw new TypeError("Only entries are kept.");
-  const { status, headers, etag, vary, failure, body, variants } = answer;
+  const { status, age, headers, etag, vary, failure, body, variants } = answer;
   const writer = new Writer();
   writer.number(format, 1);
   writer.number(
@@ -88,6 +88,7 @@ function encode(answer: FilledAnswer): Uint8Array {
     1,
   );
   writer.number(status, 2);
+  writer.number(age, 4);
   writer.number(headers.length, 2);
   for (const { name, values } of headers) {
     writer.text(name);
@@ -119,6 +120,7 @@ function decode(bytes: Uint8Array): ResponseEntry {
   const flags = reader.number(1);
   if (flags > knownFlags) throw new RangeError("An entry has flags that are not known here.");
   const status = reader.number(2);
+  const age = reader.number(4);
   const headers: StoredHeader[] = [];
   for (let left = reader.number(2); left > 0; left--) {
     const name = reader.text();
@@ -146,6 +148,7 @@ function decode(bytes: Uint8Array): ResponseEntry {
       vary,
       compressible: (flags & compressible) !== 0,
       forAuthorized: (flags & forAuthorized) !== 0,
+      age,
       failure: flags & hasFailure ? readFailure(failure.toString("utf8")) : undefined,
     },
     variants,

@@ -34,6 +34,8 @@ export interface EntryParts {
   readonly compressible: boolean;
   /** RFC 9111 § 3.5: public, s-maxage or must-revalidate. It may answer requests with Authorization. */
   readonly forAuthorized: boolean;
+  /** Seconds that what it says was old when it was made: the Age that its handler has set (RFC 9111 § 5.1), else 0. */
+  readonly age: number;
   /** A problem is kept as what it says: its document names the request. */
   readonly failure: Failure | undefined;
 }
@@ -49,6 +51,7 @@ export class ResponseEntry implements EntryParts {
   readonly vary: string;
   readonly compressible: boolean;
   readonly forAuthorized: boolean;
+  readonly age: number;
   readonly failure: Failure | undefined;
   readonly #variants = new Map<ContentCoding, Buffer | Promise<Buffer>>();
   readonly #heads = new Map<Coding, Readonly<Record<string, string | string[]>>>();
@@ -62,6 +65,7 @@ export class ResponseEntry implements EntryParts {
     this.vary = parts.vary;
     this.compressible = parts.compressible;
     this.forAuthorized = parts.forAuthorized;
+    this.age = parts.age;
     this.failure = parts.failure;
     for (const [coding, bytes] of variants) this.#keep(coding, bytes);
   }

@@ -29,6 +29,13 @@ const says = (header: string, pattern: RegExp): boolean => header.split(",").som
 export const isForAuthorized = (cacheControl: string): boolean =>
   says(cacheControl, /^(?:public|must-revalidate|s-maxage)(?:$|[\s=])/i);
 
+/** RFC 9111 § 1.2.2: a number of seconds that is too large for a cache counts as 2^31. */
+const mostSeconds = 2 ** 31;
+
+/** The seconds of an Age header; anything else is none. */
+const ageOf = (header: string | undefined): number =>
+  header !== undefined && /^\d+$/.test(header) ? Math.min(Number(header), mostSeconds) : 0;
+
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 
@@ -131,6 +138,7 @@ export class Fill implements WorkContext, RequestInput {
         vary: "",
         compressible: false,
         forAuthorized: false,
+        age: 0,
         failure,
       });
     }
@@ -191,6 +199,7 @@ export class Fill implements WorkContext, RequestInput {
       vary: [...new Set(vary.flatMap((names) => names?.split(",") ?? []).map((name) => name.trim().toLowerCase()))].join(", "),
       compressible,
       forAuthorized,
+      age: ageOf(head.text("age")),
       failure: undefined,
     });
   }
