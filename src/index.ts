@@ -6,5 +6,6 @@ export * from "./core/index.ts";
 export * from "./database/index.ts";
 export * from "./freshness/index.ts";
 export * from "./http/index.ts";
+export * from "./tasks/index.ts";
 export * from "./upstream/index.ts";
 export * from "./redis/index.ts";

@@ -2,6 +2,7 @@
 
 import type pg from "pg";
 import type { Deadline } from "../concurrency/index.ts";
+import type { Database } from "./database.ts";
 import type { KeysetRequest, Page } from "./keyset/request.ts";
 import type { Sql } from "./sql.ts";
 
@@ -61,4 +62,11 @@ export interface Queryable {
 export interface Transaction extends Queryable {
   /** The transaction's pg client, for code that takes one. Do not release it, nor begin or end transactions on it. */
   readonly client: pg.ClientBase;
+  /** The database that it runs on. Statements on it are refused in here: it is for knowing which. */
+  readonly database: Database;
+  /**
+   * Calls `listener` once the whole transaction has committed; never when it, or the savepoint around this call, is rolled back. For
+   * what would be in vain before: telling somebody to look. It is not called when the process dies, and it must not throw.
+   */
+  afterCommit(listener: () => void): void;
 }

@@ -6,8 +6,9 @@ import { type Deadline, currentContext } from "../concurrency/index.ts";
 import { type Clock, systemClock } from "../core/index.ts";
 import { queryChannel, transactionChannel } from "./channels.ts";
 import { databaseErrors } from "./errors.ts";
+import type { Database } from "./database.ts";
 import { isConnectionLoss } from "./pool/connection.ts";
-import type { Lease, MillracePool } from "./pool/pool.ts";
+import type { Lease } from "./pool/pool.ts";
 import { runQuery } from "./pool/run-query.ts";
 import type { IsolationLevel, QueryOptions, Transaction, TransactionOptions } from "./queryable.ts";
 import { Runner, withDeadline } from "./runner.ts";
@@ -22,9 +23,7 @@ const retryPauseMs = (attempt: number): number => Math.random() * 10 * 2 ** atte
 const stopTimeoutMs = 5_000;
 
 /** What a transaction needs of the database that it belongs to. */
-export interface TransactionHost {
-  readonly pool: MillracePool;
-  cursorSecret(): Promise<Buffer> | Buffer;
+export interface TransactionHost extends Database {
   /** Runs `work` so that the database knows of the transaction around it. */
   enter<Result>(tx: TransactionHandle, work: () => Promise<Result>): Promise<Result>;
 }
@@ -99,12 +98,14 @@ async function runOnce<Result>(
     lease.cancel();
     reject(reason);
   });
+  let committed: TransactionHandle | undefined;
   try {
     await tx.command(beginStatement(options));
     // The deadline also ends a callback that waits for something else: the connection must not be held for it.
     const result = await Promise.race([host.enter(tx, () => work(tx)), ended]);
     await tx.commit();
     lease.release();
+    committed = tx;
     return result;
   } catch (error) {
     const rolledBack = tx.rollback(error);
@@ -113,6 +114,7 @@ async function runOnce<Result>(
   } finally {
     forget?.();
     tx.end();
+    committed?.tellCommitted();
   }
 }
 
@@ -136,6 +138,8 @@ export class TransactionHandle extends Runner implements Transaction {
   #previous: Promise<unknown> = Promise.resolve();
   #nested: TransactionHandle | undefined;
   #ended = false;
+  /** Who wants to hear of the commit; made at first use. */
+  #commitListeners: (() => void)[] | undefined;
 
   constructor(host: TransactionHost, lease: Lease, deadline: Deadline | undefined, depth = 0) {
     super();
@@ -150,8 +154,22 @@ export class TransactionHandle extends Runner implements Transaction {
     return this.#lease.client;
   }
 
+  get database(): Database {
+    return this.#host;
+  }
+
   get ended(): boolean {
     return this.#ended;
+  }
+
+  afterCommit(listener: () => void): void {
+    this.#assertUsable();
+    (this.#commitListeners ??= []).push(listener);
+  }
+
+  /** After the commit. */
+  tellCommitted(): void {
+    for (const listener of this.#commitListeners ?? []) listener();
   }
 
   async transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result> {
@@ -164,6 +182,7 @@ export class TransactionHandle extends Runner implements Transaction {
       const result = await this.#host.enter(nested, () => work(nested));
       await nested.#settle();
       await this.command(`release savepoint ${savepoint}`);
+      if (nested.#commitListeners) (this.#commitListeners ??= []).push(...nested.#commitListeners);
       return result;
     } catch (error) {
       await nested.#settle();

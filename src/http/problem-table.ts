@@ -52,6 +52,11 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
 
   // The database is expected back by itself: one second spreads the retries, and is about as long as a restart takes.
   MILLRACE_DATABASE_UNAVAILABLE: { status: 503, retryAfterSeconds: 1, detail: "The database cannot be reached at the moment." },
+  MILLRACE_TASKS_STORE_UNAVAILABLE: {
+    status: 503,
+    retryAfterSeconds: 1,
+    detail: "Work for later cannot be taken on at the moment.",
+  },
   MILLRACE_DATABASE_POOL_EXHAUSTED: {
     status: 503,
     retryAfterSeconds: 1,

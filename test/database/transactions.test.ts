@@ -266,3 +266,35 @@ test("a deadline also ends a callback that waits for something else while it hol
   );
   assert.deepEqual(await at.balances(), [100, 100]);
 });
+
+test("tells who asked of the commit, once, and never of what was rolled back", async () => {
+  await using at = await accounts();
+  const told: string[] = [];
+  await at.db.transaction(async (tx) => {
+    tx.afterCommit(() => told.push("outer"));
+    await tx.transaction(async (nested) => nested.afterCommit(() => told.push("kept savepoint")));
+    await assert.rejects(
+      tx.transaction(async (nested) => {
+        nested.afterCommit(() => told.push("rolled back savepoint"));
+        throw new Error("back");
+      }),
+      /back/,
+    );
+    assert.equal(tx.database, at.db);
+    assert.deepEqual(told, []);
+  });
+  assert.deepEqual(told, ["outer", "kept savepoint"]);
+  let runs = 0;
+  await at.db.transaction(async (tx) => {
+    tx.afterCommit(() => told.push(`run ${++runs}`));
+    if (runs++ === 0) throw Object.assign(new Error("serialization"), { code: "40001" });
+  });
+  assert.deepEqual(told.slice(2), ["run 3"]);
+  await assert.rejects(
+    at.db.transaction(async (tx) => {
+      tx.afterCommit(() => told.push("failed"));
+      throw new Error("no");
+    }),
+  );
+  assert.equal(told.length, 3);
+});

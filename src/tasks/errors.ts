@@ -1,0 +1,32 @@
+// The error codes of tasks.
+
+import { defineErrors } from "../core/index.ts";
+
+export const tasksErrors = defineErrors({
+  MILLRACE_TASKS_DEFINITION_INVALID: {
+    when: "A task is declared in a way that cannot work.",
+    next: "Correct the definition as the message says.",
+    retryable: false,
+    message: (d: { task: string; reason: string }) => `Task "${d.task}": ${d.reason}`,
+  },
+  MILLRACE_TASKS_INPUT_INVALID: {
+    when: "The input of a task does not fit its schema, when it is enqueued or when it is run.",
+    next: "Pass what the schema asks for; for tasks enqueued before a deploy changed the schema give the task `migrate`.",
+    retryable: false,
+    message: (d: { task: string; reason: string }) => `The input of task "${d.task}" is not valid: ${d.reason}`,
+  },
+  MILLRACE_TASKS_UNBOUND: {
+    when: "A task is enqueued in a database for which this process has no createTasks() that lists the task.",
+    next: "List it in createTasks({ database, tasks }); a process that only enqueues does not call start().",
+    retryable: false,
+    message: (d: { task: string }) =>
+      `No createTasks() of this process has the task "${d.task}" for this database. List it in \`tasks\`; without start() it only enqueues.`,
+  },
+  MILLRACE_TASKS_STORE_UNAVAILABLE: {
+    when: "The store of the tasks cannot be reached, or does not answer in time.",
+    next: "Look after the store. Workers go on by themselves when it is back; whoever enqueued is told, and may try again.",
+    retryable: true,
+    message: (d: { store: string; operation: string; reason: string }) =>
+      `The store of the tasks (${d.store}) did not take ${d.operation}: ${d.reason}`,
+  },
+});

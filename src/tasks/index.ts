@@ -1,0 +1,30 @@
+export * from "./channels.ts";
+export { tasksErrors } from "./errors.ts";
+export {
+  type ConcurrencyOptions,
+  type Priority,
+  type QueueOptions,
+  type RateOptions,
+  type RetryOptions,
+  type ScheduleOptions,
+  type TaskLogger,
+  type TaskPolicy,
+  type TasksOptions,
+  type UniqueOptions,
+  retryDefaults,
+  taskDefaults,
+  tasksDefaults,
+  uniqueDefaults,
+} from "./options.ts";
+export type * from "./store.ts";
+export {
+  type AnyTask,
+  type EnqueuePlace,
+  type EnqueueTaskOptions,
+  type InputOf,
+  type ResultOfTask,
+  type Task,
+  type TaskRun,
+  task,
+} from "./task.ts";
+export type * from "./tasks.ts";
