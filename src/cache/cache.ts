@@ -137,6 +137,11 @@ export interface Cache extends Closeable {
   /** What may be served from memory now, or undefined. Counts as a use. Never fills, never waits. */
   peek<Value>(key: string, demand?: Demand): Outcome<Value> | undefined;
   /**
+   * What read() would give at once, and would have nothing to do beside it: no early refresh, no online check. Otherwise undefined, and
+   * read() is to be asked. For those who know the key before they know how to fill. `codecId`: of the codec, if it is kept by one.
+   */
+  readNow<Value>(key: string, codecId?: number): Outcome<Value> | undefined;
+  /**
    * Makes stale: a name in `depends` or `tags`, a key, or all keys that begin with a text up to a colon ("user:42:*"). One write
    * each, however many entries there are.
    */

@@ -409,6 +409,62 @@ suite("createCache", () => {
     await cache.close();
   });
 
+  test("readNow gives what read would give at once, if nothing else is to be done", async () => {
+    let drawn = 0;
+    const { cache, clock } = cacheWith({ earlyRefresh: 1, random: () => drawn });
+    const policy = { ttl: "10s", tags: ["t"] } as const;
+    let fills = 0;
+    const slow = async () => {
+      clock.advance(100);
+      return ++fills;
+    };
+    assert.equal(cache.readNow("k"), undefined);
+    drawn = 0.5;
+    await cache.get("k", policy, slow);
+    const before = cache.stats();
+    const found = cache.readNow("k");
+    assert.deepEqual([found?.value, found?.state, found?.tier, found?.ageMs], [1, "hit", "memory", 0]);
+    assert.equal(cache.stats().hits, before.hits + 1);
+    assert.equal(cache.stats().memory!.hits, before.memory!.hits + 1);
+    assert.equal(cache.readNow("k", 72), undefined, "of another codec");
+    clock.advance(9_000);
+    assert.equal(cache.readNow("k")?.value, 1, "near its end, and not drawn");
+    assert.equal(cache.stats().refreshes, 0);
+    drawn = 1 - Math.exp(-12); // drawn: 1.2 s ahead
+    assert.equal(cache.readNow("k"), undefined);
+    drawn = 0;
+    const outcome = await cache.read("k", policy, slow);
+    assert.deepEqual([outcome.value, outcome.state], [1, "hit"]);
+    assert.equal(cache.stats().refreshes, 1, "read() owed it");
+    await turn();
+    assert.equal(cache.readNow("k")?.value, 2);
+    await cache.invalidate("t");
+    assert.equal(cache.readNow("k"), undefined, "written to");
+    await cache.get("k", policy, slow);
+    clock.advance(11_000);
+    assert.equal(cache.readNow("k"), undefined, "expired");
+    assert.equal(cache.stats().memory!.hits, before.memory!.hits + 5, "three by readNow(), two by read()");
+    await cache.close();
+    assert.equal(cache.readNow("k"), undefined);
+  });
+
+  test("a check that readNow has drawn is made by the next hit, so that the share stays what it is", async () => {
+    let drawn = 0.9;
+    const { cache } = cacheWith({ check: { ratio: 0.5 }, random: () => drawn });
+    const policy = { tags: ["t"] };
+    await cache.get("k", policy, () => "one");
+    assert.equal(cache.readNow("k")?.value, "one");
+    drawn = 0.1;
+    assert.equal(cache.readNow("k"), undefined);
+    drawn = 0.9;
+    const checked = cacheCheckChannel.next(() => true, AbortSignal.timeout(10_000));
+    assert.equal(await cache.get("k", policy, () => "one"), "one");
+    assert.equal((await checked).result, "same");
+    assert.equal(cache.readNow("k")?.value, "one");
+    assert.equal(cache.stats().checked, 1);
+    await cache.close();
+  });
+
   test("makes a share of hits again, and counts what no write explains", async () => {
     const { cache } = cacheWith({ check: { ratio: 1 } });
     let source = "one";

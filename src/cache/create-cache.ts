@@ -120,6 +120,9 @@ class TieredCache implements Cache {
     fillErrors: 0,
     refreshes: 0,
   };
+  /** Drawn by readNow(), which cannot do either, and left to the next read(). */
+  #checksOwed: 0 | 1 = 0;
+  #refreshOwed: string | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(given: CacheOptions) {
@@ -168,7 +171,7 @@ class TieredCache implements Cache {
       refusal = this.#refusalOf(entry, nowMs, options?.demand);
       if (refusal === undefined) {
         this.#counts.hits++;
-        if (this.#checkRatio > 0 && this.#random() < this.#checkRatio) this.#check(key, policy, fill, options, entry);
+        if (this.#checkRatio > 0 && this.#isToBeChecked()) this.#check(key, policy, fill, options, entry);
         if (nowMs >= entry.quietUntilMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
         this.ledger.inherit(entry.stamp, entry.dependencies, undefined, entry);
         return memoryHitOf(entry, nowMs);
@@ -185,6 +188,32 @@ class TieredCache implements Cache {
     this.#counts.hits++;
     this.ledger.inherit(entry.stamp, entry.dependencies, undefined, entry);
     return memoryHitOf(entry, nowMs);
+  }
+
+  readNow<Value>(key: string, codecId = 0): Outcome<Value> | undefined {
+    const entry = this.#closed ? undefined : this.#memory?.look(key);
+    if (entry === undefined || entry.namespace !== this.ledger.namespace || entry.codecId !== codecId) return undefined;
+    const nowMs = this.#clock.monotonic();
+    if (this.#refusalOf(entry, nowMs, undefined) !== undefined) return undefined;
+    if (nowMs >= entry.quietUntilMs && this.#isToBeRefreshed(key, entry, nowMs)) {
+      this.#refreshOwed = key;
+      return undefined;
+    }
+    if (this.#checkRatio > 0 && (this.#checksOwed > 0 || this.#random() < this.#checkRatio)) {
+      this.#checksOwed = 1;
+      return undefined;
+    }
+    this.#memory!.get(key); // a use
+    this.#counts.hits++;
+    this.ledger.inherit(entry.stamp, entry.dependencies, undefined, entry);
+    return memoryHitOf(entry, nowMs);
+  }
+
+  /** Drawn by readNow(), which has no fill to check by, for the next hit; else drawn now. */
+  #isToBeChecked(): boolean {
+    if (this.#checksOwed === 0) return this.#random() < this.#checkRatio;
+    this.#checksOwed = 0;
+    return true;
   }
 
   async invalidate(...names: readonly string[]): Promise<void> {
@@ -515,6 +544,12 @@ class TieredCache implements Cache {
   }
 
   /** Decides as XFetch does: the more likely the nearer the end, and the longer the fill takes. */
+  #isToBeRefreshed(key: string, entry: Entry, nowMs: number): boolean {
+    if (this.#flights.has(key)) return false;
+    const aheadMs = -entry.computeMs * this.#earlyRefresh * Math.log(1 - this.#random());
+    return nowMs + aheadMs >= entry.freshUntilMs && !this.#breaker.broken(key);
+  }
+
   #refreshEarly<Value>(
     key: string,
     given: CachePolicy,
@@ -523,9 +558,9 @@ class TieredCache implements Cache {
     entry: Entry,
     nowMs: number,
   ): void {
+    if (this.#refreshOwed === key) this.#refreshOwed = undefined;
+    else if (!this.#isToBeRefreshed(key, entry, nowMs)) return;
     if (this.#flights.has(key)) return;
-    const aheadMs = -entry.computeMs * this.#earlyRefresh * Math.log(1 - this.#random());
-    if (nowMs + aheadMs < entry.freshUntilMs || this.#breaker.broken(key)) return;
     this.#counts.refreshes++;
     this.#begin(
       {
