@@ -7,5 +7,6 @@ export * from "./database/index.ts";
 export * from "./freshness/index.ts";
 export * from "./http/index.ts";
 export * from "./tasks/index.ts";
+export * from "./http-caching/index.ts";
 export * from "./upstream/index.ts";
 export * from "./redis/index.ts";

@@ -10,6 +10,7 @@ export const floors: Readonly<Record<string, number>> = {
   core: 0,
   concurrency: 1,
   database: 2,
+  "http-caching": 2,
   redis: 2,
   upstream: 2,
   cache: 3,
@@ -30,7 +31,11 @@ export const floors: Readonly<Record<string, number>> = {
 };
 
 /** What a folder may import beside lower floors and node:*; absent: whatever package.json declares. */
-const packagesOf: Readonly<Record<string, readonly string[]>> = { core: [], concurrency: ["lru-cache", "piscina"] };
+const packagesOf: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  concurrency: ["lru-cache", "piscina"],
+  "http-caching": [],
+};
 
 /** Packages that only these files may import: whoever needs one goes through them. */
 const filesOf: Readonly<Record<string, readonly string[]>> = {
