@@ -102,6 +102,7 @@ export const upstreamDefaults = {
 
 const webUrl = {
   expected: "an http or https URL without a user, a query or a fragment",
+  secret: true, // what is refused may hold a password
   read: (value: string) => {
     if (typeof value !== "string" || !URL.canParse(value)) return undefined;
     const url = new URL(value);
@@ -114,12 +115,13 @@ export const upstreamChecks = {
   url: webUrl,
   urls: {
     expected: "a list of http or https URLs with the same path",
+    secret: true,
     read: (value: readonly string[]) =>
       Array.isArray(value) && value.length > 0 && value.length <= 100 && value.every((one) => webUrl.read(one) !== undefined)
         ? value
         : undefined,
   },
-  headers: given<Readonly<Record<string, string>>>("an object of texts"),
+  headers: { ...given<Readonly<Record<string, string>>>("an object of texts"), secret: true },
   deadline: duration("1ms"),
   connectTimeout: duration("1ms"),
   headersTimeout: duration("1ms"),

@@ -2,9 +2,21 @@
 
 import { randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { type Database, type Freshness, createCache, createDatabase, createFreshness, migrate } from "millrace";
+import {
+  type CacheOptions,
+  type Database,
+  type Freshness,
+  type UpstreamOptions,
+  createCache,
+  createDatabase,
+  createFreshness,
+  createUpstream,
+  migrate,
+} from "millrace";
 import { createWeather } from "../../examples/weather/src/app.ts";
+import { createForecasts } from "../../examples/weather/src/forecasts/forecasts.ts";
 import { seed } from "../../examples/weather/src/seed/seed.ts";
+import { type Simulator, startSimulator } from "../../examples/weather/src/simulator/simulator.ts";
 import { testDatabase } from "../harness/postgres.ts";
 
 export const migrationsDirectory = fileURLToPath(new URL("../../examples/weather/migrations/", import.meta.url));
@@ -66,23 +78,40 @@ export interface Weather extends Client, AsyncDisposable {
   readonly database: Database;
   readonly databaseUrl: string;
   readonly freshness: Freshness;
+  readonly simulator: Simulator;
+}
+
+/** What a test wants otherwise. */
+export interface WeatherSettings {
+  readonly upstream?: Partial<UpstreamOptions>;
+  /** Of the forecasts' cache. */
+  readonly forecastCache?: CacheOptions;
 }
 
 /** The service on `databaseUrl`, whose tables it makes, with a cache as its main.ts makes it. */
-export async function serve(databaseUrl: string): Promise<Weather> {
+export async function serve(databaseUrl: string, settings: WeatherSettings = {}): Promise<Weather> {
   const database = await createDatabase({ url: databaseUrl, applicationName: "weather" });
   await migrate(database, { directory: migrationsDirectory });
   const freshness = await createFreshness({ database });
   const cache = createCache({ ledger: freshness.ledger });
-  const app = createWeather({ database, cache, cacheTokens: freshness.tokens, logger: false, checkResponses: true });
+  const simulator = await startSimulator();
+  const upstream = createUpstream("open-meteo", { url: simulator.url, allowPrivate: ["127.0.0.1"], ...settings.upstream });
+  const forecastCache = createCache({ name: "forecasts", ...settings.forecastCache });
+  const forecasts = createForecasts({ upstream, cache: forecastCache, source: "simulator" });
+  const { tokens: cacheTokens } = freshness;
+  const app = createWeather({ database, forecasts, cache, cacheTokens, logger: false, checkResponses: true });
   const url = await app.listen({ host: "127.0.0.1", port: 0 });
   return {
     ...clientOf(url),
     database,
     databaseUrl,
     freshness,
+    simulator,
     async [Symbol.asyncDispose]() {
       await app.close();
+      await forecastCache.close();
+      await upstream.close();
+      await simulator.close();
       await cache.close();
       await freshness.close();
       await database.close();
@@ -91,9 +120,9 @@ export async function serve(databaseUrl: string): Promise<Weather> {
 }
 
 /** The service on a new database with all cities and observations in it. */
-export async function startWeather(): Promise<Weather> {
+export async function startWeather(settings?: WeatherSettings): Promise<Weather> {
   const { url, ...disposable } = await testDatabase();
-  const weather = await serve(url);
+  const weather = await serve(url, settings);
   await seed(weather.database, () => {});
   return {
     ...weather,

@@ -14,7 +14,7 @@ import { promisify } from "node:util";
 import { type Database, createDatabase, describeEmbedded, sql, stopEmbedded } from "millrace";
 import { debianPackage } from "../harness/debian.ts";
 import { testDatabase } from "../harness/postgres.ts";
-import { type Page, cityCount, seattle, until } from "./harness.ts";
+import { type Page, cityCount, newYork, seattle, until } from "./harness.ts";
 import { startProgram } from "./program.ts";
 
 const counts = sql<Record<string, number>>`
@@ -91,13 +91,19 @@ suite("the program", () => {
     const weather = await program.up;
     assert.doesNotMatch(program.stderr, /Loaded/);
     assert.match(program.stdout, /database {2}PostgreSQL 18\.\d+, embedded, data in /);
+    assert.match(program.stdout, /weather {3}simulated at http:\/\/127\.0\.0\.1:\d+; WEATHER_URL=\S+ asks a real one/);
     const suggestions = [...program.stdout.matchAll(/curl '([^']+)'/g)].map((match) => match[1]!);
-    assert.equal(suggestions.length, 2);
+    assert.equal(suggestions.length, 3);
     for (const url of suggestions) {
-      const { status, body } = await weather.get<Page>(url.slice(weather.url.length));
+      const { status, body } = await weather.get<Partial<Page> & { hours?: unknown[] }>(url.slice(weather.url.length));
       assert.equal(status, 200);
-      assert.ok(body.data.length > 0, url);
+      assert.ok((body.data ?? body.hours!).length > 0, url);
     }
+    const [, trouble, admin] = /-d '([^']+)' '(http[^']+)'/.exec(program.stdout)!;
+    const headers = { "content-type": "application/json" };
+    assert.equal((await fetch(admin!, { method: "PUT", headers, body: trouble! })).status, 200);
+    assert.equal((await weather.get(`/cities/${newYork}/forecast`)).status, 503);
+    assert.match((await weather.get(`/cities/${seattle}/forecast`)).headers.get("cache-status")!, /^forecasts; hit; ttl=\d+$/);
     assert.equal((await weather.get("/docs")).status, 200);
 
     program.child.kill("SIGINT");
@@ -123,6 +129,22 @@ suite("the program", () => {
       const called = new RegExp(path.replaceAll(/\{\w+\}/g, String.raw`(\d+|\$id)`) + String.raw`["?]`);
       if (!/^\/(healthz|readyz)$/.test(path)) assert.match(commands, called);
     }
+    program.child.kill("SIGINT");
+    assert.deepEqual(await program.ended, { code: 0, signal: null });
+  });
+
+  test("the README's outage: what is known is served with its age, what is not is a 503, and it ends", async () => {
+    await debianPackage("curl", "/usr/bin/curl");
+    await using program = startProgram({ DATA_DIR: dataDir, FORECAST_TTL: "2s" });
+    const { url } = await program.up;
+    const simulator = /simulated at (http:\S+);/.exec(program.stdout)![1]!;
+    const script = fileURLToPath(new URL("../../examples/weather/outage.sh", import.meta.url));
+    const { stdout } = await promisify(execFile)("sh", [script, url, simulator]);
+    const said = stdout.replaceAll("\r", "").split(/(?=HTTP)/);
+    assert.match(said[0]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; fwd=uri-miss; stored; ttl=\d/i);
+    assert.match(said[1]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; hit; ttl=-\d+; detail=expired\nage: [3-9]/i);
+    assert.match(said[2]!, /^HTTP\/1.1 503 Service Unavailable\n(?:cache-status: .*\n)?retry-after: \d+\n.*New York/is);
+    assert.match(said[3]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; (?:fwd=stale; stored|hit; ttl=\d)/i);
     program.child.kill("SIGINT");
     assert.deepEqual(await program.ended, { code: 0, signal: null });
   });
@@ -251,6 +273,12 @@ suite("the program", () => {
       [{ PORT: "http" }, /^PORT is "http", expected a number from 0 to 65535\.\n$/],
       [{ PORT: "65536" }, /^PORT is "65536", expected/],
       [{ LOG_LEVEL: "loud" }, /^LOG_LEVEL is "loud", expected one of trace,/],
+      [{ WEATHER_URL: "api.open-meteo.com" }, /^WEATHER_URL must begin with http:\/\/ or https:\/\//],
+      [
+        { WEATHER_URL: "https://user:secret@host", DATA_DIR: dataDir },
+        /^createUpstream "open-meteo": option "url" is a value that is not shown, expected an http.*without a user/m,
+      ],
+      [{ FORECAST_TTL: "soon" }, /^FORECAST_TTL is "soon", expected a duration/],
       [{ DATABASE_URL: "mysql://user:secret@host/db" }, /^DATABASE_URL must begin with postgresql:\/\//],
       [{ DATABASE_URL: "postgresql://user:secret@127.0.0.1:1/db" }, /^PostgreSQL at 127\.0\.0\.1:1.* cannot be reached/],
       [

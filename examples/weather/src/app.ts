@@ -1,8 +1,10 @@
-// The service as a value: all endpoints on one database. main.ts listens with it, the tests do too. With a cache all that is read is kept,
-// and no endpoint says so.
+// The service as a value: all endpoints on one database, forecasts from elsewhere, and the page for people. main.ts listens with it, the tests
+// do too. With a cache all that is read from the database is kept, and no endpoint says so.
 
 import { type App, type AppOptions, type Database, createApp } from "millrace";
 import { cityEndpoints } from "./cities/endpoints.ts";
+import { forecastEndpoints } from "./forecasts/endpoints.ts";
+import type { Forecasts } from "./forecasts/forecasts.ts";
 import { observationEndpoints } from "./observations/endpoints.ts";
 import { reportReadEndpoints } from "./reports/read-endpoints.ts";
 import { reportWriteEndpoints } from "./reports/write-endpoints.ts";
@@ -10,12 +12,21 @@ import { userEndpoints } from "./users/endpoints.ts";
 
 export interface WeatherOptions extends Pick<AppOptions, "cache" | "cacheTokens" | "logger" | "checkResponses"> {
   readonly database: Database;
+  /** Absent: the service has no forecasts. */
+  readonly forecasts?: Forecasts;
 }
 
-export function createWeather(options: WeatherOptions): App {
+export function createWeather({ forecasts, ...options }: WeatherOptions): App {
   return createApp({
     title: "Weather",
-    endpoints: [...cityEndpoints, ...observationEndpoints, ...userEndpoints, ...reportReadEndpoints, ...reportWriteEndpoints],
+    endpoints: [
+      ...cityEndpoints,
+      ...observationEndpoints,
+      ...(forecasts ? forecastEndpoints(forecasts) : []),
+      ...userEndpoints,
+      ...reportReadEndpoints,
+      ...reportWriteEndpoints,
+    ],
     ...options,
   });
 }

@@ -3,8 +3,17 @@
 import { relative } from "node:path";
 import { type Cache, type Database, sql } from "millrace";
 import type { Config } from "./config.ts";
+import type { Simulator } from "./simulator/simulator.ts";
 
-export async function banner(url: string, config: Config, database: Database, cache?: Cache): Promise<string> {
+export interface Running {
+  readonly url: string;
+  readonly config: Config;
+  readonly database: Database;
+  readonly cache?: Cache;
+  readonly simulator?: Simulator | undefined;
+}
+
+export async function banner({ url, config, database, cache, simulator }: Running): Promise<string> {
   const { version } = await database.one(
     sql<{ version: string }>`select split_part(current_setting('server_version'), ' ', 1) as version`,
   );
@@ -14,15 +23,23 @@ export async function banner(url: string, config: Config, database: Database, ca
   const kept = memory
     ? `answers in ${Math.round(memory.maxBytes / 2 ** 20)} MiB of memory${store ? ` and in ${store.name}` : ""}`
     : "off";
+  const weather = simulator
+    ? `simulated at ${simulator.url}; WEATHER_URL=https://api.open-meteo.com asks a real one`
+    : `forecasts of ${config.weatherUrl}`;
+  const trouble = simulator
+    ? `  curl -X PUT -H 'content-type: application/json' -d '{"outage":true}' '${simulator.url}/admin/weather'\n`
+    : "";
   return `
 The weather service is up at ${url}
 
   database  PostgreSQL ${version}, ${where}
   cache     ${kept}
+  weather   ${weather}
   queue     none yet
   docs      ${url}/docs
 
   curl '${url}/cities?q=sao+p&limit=3'
   curl '${url}/cities/5809844/observations?limit=2'
-`;
+  curl '${url}/cities/5809844/forecast'
+${trouble}`;
 }

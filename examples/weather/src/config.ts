@@ -1,6 +1,8 @@
 // What can be set from outside. The only place that reads the environment.
 
+import { isIP } from "node:net";
 import { fileURLToPath } from "node:url";
+import { type Duration, parseDuration } from "millrace";
 
 export interface Config {
   readonly host: string;
@@ -11,6 +13,12 @@ export interface Config {
   readonly dataDir: string;
   /** Where the processes share what they have cached. Absent: each has its own memory. */
   readonly redisUrl: string | undefined;
+  /** The API that makes forecasts, Open-Meteo or what answers alike. Absent: the simulator that comes along. */
+  readonly weatherUrl: string | undefined;
+  /** Whether that API may be at a private address: only when the URL says so itself. */
+  readonly weatherIsPrivate: boolean;
+  /** How long a forecast is good. */
+  readonly forecastTtl: Duration;
   readonly logLevel: string;
 }
 
@@ -36,6 +44,15 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     throw new ConfigError("REDIS_URL must begin with redis:// or rediss://, as in redis://user:password@host:6379/0.");
   }
 
+  const weatherUrl = env["WEATHER_URL"] || undefined;
+  if (weatherUrl && !(/^https?:\/\//.test(weatherUrl) && URL.canParse(weatherUrl)))
+    throw new ConfigError("WEATHER_URL must begin with http:// or https://, as in https://api.open-meteo.com.");
+  const weatherHost = weatherUrl === undefined ? "" : new URL(weatherUrl).hostname.replace(/^\[(.*)\]$/, "$1");
+
+  const forecastTtl = (env["FORECAST_TTL"] || "10m") as Duration;
+  if (!isDuration(forecastTtl))
+    throw new ConfigError(`FORECAST_TTL is ${JSON.stringify(forecastTtl)}, expected a duration such as 30s or 10m.`);
+
   const logLevel = env["LOG_LEVEL"] || "info";
   if (!logLevels.includes(logLevel))
     throw new ConfigError(`LOG_LEVEL is ${JSON.stringify(logLevel)}, expected one of ${logLevels.join(", ")}.`);
@@ -46,6 +63,17 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     databaseUrl,
     dataDir: env["DATA_DIR"] || fileURLToPath(new URL("../.millrace/postgres", import.meta.url)),
     redisUrl,
+    weatherUrl,
+    weatherIsPrivate: isIP(weatherHost) !== 0 || weatherHost === "localhost",
+    forecastTtl,
     logLevel,
   };
+}
+
+function isDuration(text: Duration): boolean {
+  try {
+    return parseDuration(text) > 0;
+  } catch {
+    return false;
+  }
 }

@@ -1,13 +1,15 @@
 // The composition root: everything is made here, in order, and closed here. See ../README.md.
 
 import { fileURLToPath } from "node:url";
-import { createCache, createDatabase, createFreshness, migrate, redisStore } from "millrace";
+import { createCache, createDatabase, createFreshness, createUpstream, migrate, redisStore } from "millrace";
 import { createWeather } from "./app.ts";
 import { banner } from "./banner.ts";
 import { type Config, readConfig } from "./config.ts";
 import { explain } from "./explain.ts";
+import { createForecasts } from "./forecasts/forecasts.ts";
 import { showProgress } from "./seed/progress.ts";
 import { seed } from "./seed/seed.ts";
+import { startSimulator } from "./simulator/simulator.ts";
 
 /** Runs the service until SIGTERM or SIGINT. Until it is up, `starting` ends it: nothing half-done stays behind. */
 async function run(config: Config, starting: AbortSignal): Promise<void> {
@@ -25,11 +27,22 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   await using cache = createCache({ ledger: freshness.ledger, ...(store && { store }) });
   using _exposed = freshness.expose(cache);
 
-  await using app = createWeather({ database, cache, cacheTokens: freshness.tokens, logger: { level: config.logLevel } });
+  await using simulator = config.weatherUrl === undefined ? await startSimulator() : undefined;
+  const weatherUrl = simulator?.url ?? config.weatherUrl!;
+  await using upstream = createUpstream("open-meteo", {
+    url: weatherUrl,
+    allowPrivate: simulator ? ["127.0.0.1"] : config.weatherIsPrivate,
+  });
+  await using forecastCache = createCache({ name: "forecasts" });
+  const source = simulator ? "simulator" : new URL(weatherUrl).hostname;
+  const forecasts = createForecasts({ upstream, cache: forecastCache, source, ttl: config.forecastTtl });
+
+  const logger = { level: config.logLevel };
+  await using app = createWeather({ database, forecasts, cache, cacheTokens: freshness.tokens, logger });
   starting.throwIfAborted();
   const signal = app.untilSignal();
   const url = await app.listen({ host: config.host, port: config.port });
-  console.log(await banner(url, config, database, cache));
+  console.log(await banner({ url, config, database, cache, simulator }));
   await signal;
 }
 
