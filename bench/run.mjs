@@ -33,6 +33,7 @@ Options
   --rows <n>            rows of the table (default: the scenario's own)
   --only <a,b>          only these candidates
   --operations <n>      "schedules": answers in all (default 1,000,000)
+  --writes <n>          "schedules": writes among a thousand requests (default 10)
   --seed <n>            "schedules": another order of events (default 1)
   --rule <name>         "schedules": a wrong rule, to see it caught: "start token", "log position", "visible in snapshot"
   --cpu-prof <dir>      also profile each Node server; the .cpuprofile files go to this directory
@@ -50,6 +51,7 @@ const { values, positionals } = parseArgs({
     rows: { type: "string" },
     only: { type: "string" },
     operations: { type: "string" },
+    writes: { type: "string" },
     seed: { type: "string" },
     rule: { type: "string" },
     "cpu-prof": { type: "string" },
@@ -85,6 +87,7 @@ const options = {
   rows: wholeNumber("rows"),
   only: values.only?.split(","),
   operations: wholeNumber("operations"),
+  writes: wholeNumber("writes"),
   seed: wholeNumber("seed"),
   rule: values.rule,
   profileDir: values["cpu-prof"],

@@ -6,6 +6,7 @@ export interface BenchOptions {
   readonly rows: number | undefined;
   readonly only: readonly string[] | undefined;
   readonly operations: number | undefined;
+  readonly writes: number | undefined;
   readonly seed: number | undefined;
   readonly rule: string | undefined;
   readonly profileDir: string | undefined;

@@ -15,7 +15,7 @@ const worlds = {
 
 const defaultOperations = 1_000_000;
 
-export async function run({ operations = defaultOperations, seed = 1, only, rule }: BenchOptions): Promise<unknown> {
+export async function run({ operations = defaultOperations, writes: writesPerThousand = 10, seed = 1, only, rule }: BenchOptions): Promise<unknown> {
   if (rule !== undefined && !ruleNames.includes(rule as RuleName)) {
     throw new Error(`--rule is "${rule}", expected one of: ${ruleNames.join(", ")}.`);
   }
@@ -34,7 +34,7 @@ export async function run({ operations = defaultOperations, seed = 1, only, rule
       ...world,
       operations: Math.ceil(operations / chosen.length),
       seed,
-      writesPerThousand: 10,
+      writesPerThousand,
       ...(rule !== undefined && { rule: rule as RuleName }),
       log: (line) => process.stderr.write(`\r\x1b[K${name}: ${line}`),
     });

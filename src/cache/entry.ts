@@ -2,7 +2,7 @@
 
 import type { Outcome } from "./cache.ts";
 import type { Refusal, Stamp } from "./ledger.ts";
-import type { Judged } from "./versions.ts";
+import { Judged } from "./versions.ts";
 
 /** What an entry is made of. Times are of the clock's monotonic time, so that a wall clock that jumps changes nothing. */
 export interface EntryParts {
@@ -33,14 +33,13 @@ export interface EntryParts {
 const nameBytes = 40; // a string's header and its place in the list
 
 /** A class, so that every entry has one shape and a hit reads it without looking anything up. */
-export class Entry implements EntryParts, Judged {
+export class Entry extends Judged implements EntryParts {
   // What a hit reads comes first, so that it stands together in memory.
   readonly value: unknown;
   readonly codecId: number;
   readonly namespace: string;
   /** Until then a hit has nothing to do about its time: the earlier of `refreshFromMs` and `freshUntilMs`. */
   readonly quietUntilMs: number;
-  judgedAt = 0;
   readonly freshUntilMs: number;
   readonly refreshFromMs: number;
   readonly madeAtMs: number;
@@ -54,6 +53,7 @@ export class Entry implements EntryParts, Judged {
   readonly timeDependent: boolean;
 
   constructor(parts: EntryParts) {
+    super(parts.dependencies);
     this.value = parts.value;
     this.codecId = parts.codecId;
     this.namespace = parts.namespace;
@@ -74,7 +74,7 @@ export class Entry implements EntryParts, Judged {
 
 /** What an entry counts in the memory tier beside its key and the tier's own overhead. */
 export function bytesOfEntry(entry: Entry): number {
-  let bytes = 240 + entry.valueBytes + entry.dependencies.byteLength; // 240: the object, its numbers, its stamp and its array
+  let bytes = 304 + entry.valueBytes + entry.dependencies.byteLength; // 304: the object, its numbers, its stamp and its array
   for (const name of entry.names) bytes += nameBytes + name.length * 2;
   return bytes;
 }

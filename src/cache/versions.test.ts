@@ -5,7 +5,7 @@ import { suite, test } from "node:test";
 import fc from "fast-check";
 import { MillraceError } from "../core/index.ts";
 import { hashDependencies } from "./dependency-hash.ts";
-import { type Judged, type Versions, createVersions } from "./versions.ts";
+import { Judged, type Versions, createVersions } from "./versions.ts";
 
 const alphabet = Array.from({ length: 30 }, (_, i) => `public.reports:id=${i}`);
 const hashes = hashDependencies(alphabet);
@@ -38,7 +38,10 @@ suite("the versions of dependencies", () => {
         fc.nat({ max: 60 }),
         fc.constantFrom(2, 4, 1024),
         fc.integer({ min: 1, max: 4 }),
-        (steps, dependsOn, ago, slots, rows) => {
+        fc.integer({ min: 1, max: 4 }),
+        (steps, dependsOn, ago, slots, rows, times) => {
+          // Named several times they are more than an answer remembers by itself.
+          const remembers = dependency(...Array.from({ length: times }, () => dependsOn).flat());
           const versions = createVersions(1, { slots, rows });
           const truth = new Map<number, number>();
           let everything = 0;
@@ -77,12 +80,11 @@ suite("the versions of dependencies", () => {
             assert.ok(isFresh || !mayServe, "a stale answer may be served");
             const saidFresh = dependsOn.every((i) => versionOf(versions, i) <= upTo);
             if (dependsOn.length > 0) assert.equal(mayServe, saidFresh);
-            kept.push({ generation: versions.generation, upTo, judged: { judgedAt: 0 } });
+            kept.push({ generation: versions.generation, upTo, judged: new Judged(remembers) });
             for (const answer of kept) {
               const { generation, judged } = answer;
               const isKnown = judged.judgedAt !== 0;
-              const serves =
-                versions.isUntouched(judged) || versions.mayServe(generation, answer.upTo, dependency(...dependsOn), judged);
+              const serves = versions.isUntouched(judged) || versions.mayServe(generation, answer.upTo, remembers, judged);
               const isOfNow = generation === versions.generation && everything <= answer.upTo;
               const isFitNow = isOfNow && dependsOn.every((i) => (truth.get(i) ?? 0) <= answer.upTo);
               assert.ok(isFitNow || !serves, "a stale answer may be served by what is remembered of it");

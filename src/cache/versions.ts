@@ -15,18 +15,66 @@ const slotLimit = 2 ** 32 - 1;
 const renumberBy = 2 ** 31;
 
 /**
- * What is kept beside an entry so that the next look at it is cheap: mayServe() writes it, and reads it when it is asked about the same
- * stamp and dependencies again. 0 at first. Never to be shared by two entries, or two sketches.
- */
-export interface Judged {
-  judgedAt: number;
-}
-
-/**
  * Places that say when one of the dependencies that share them was last touched. 128 KiB stay in a core's cache, where the slots do not:
  * a hit that must ask eight of those waits for memory eight times.
  */
 const recentPlaces = 2 ** 14;
+
+const placeOf = (low: number): number => low & (recentPlaces - 1);
+
+/** Halves of hashes whose places stand in the answer's own object. */
+const nearHalves = 16;
+
+/**
+ * What is kept beside an answer so that the next look at it is cheap: mayServe() notes how far it has looked, and goes on from there. Of one
+ * answer and one sketch; `dependencies` are those that mayServe() is asked about.
+ *
+ * The places of the first eight dependencies stand in the object: while commits come in, following three pointers to the hashes took more than
+ * half of a hit's time (bench/findings.md, memory-hit).
+ */
+export class Judged {
+  /** 0: not yet. */
+  judgedAt = 0;
+  /** -1: there are more than eight. With fewer, the first stands for those that are not there. */
+  readonly place0: number;
+  readonly place1: number;
+  readonly place2: number;
+  readonly place3: number;
+  readonly place4: number;
+  readonly place5: number;
+  readonly place6: number;
+  readonly place7: number;
+
+  constructor(dependencies: Uint32Array) {
+    const { length } = dependencies;
+    const first = length > 0 ? placeOf(dependencies[0]!) : 0;
+    const place = (half: number) => (half < length ? placeOf(dependencies[half]!) : first);
+    this.place0 = length > nearHalves ? -1 : first;
+    this.place1 = place(2);
+    this.place2 = place(4);
+    this.place3 = place(6);
+    this.place4 = place(8);
+    this.place5 = place(10);
+    this.place6 = place(12);
+    this.place7 = place(14);
+  }
+
+  /** Whether none of the dependencies has been touched since, as far as the places here tell. False: ask each. */
+  isQuiet(recent: Float64Array): boolean {
+    const since = this.judgedAt;
+    return (
+      this.place0 >= 0 &&
+      recent[this.place0]! <= since &&
+      recent[this.place1]! <= since &&
+      recent[this.place2]! <= since &&
+      recent[this.place3]! <= since &&
+      recent[this.place4]! <= since &&
+      recent[this.place5]! <= since &&
+      recent[this.place6]! <= since &&
+      recent[this.place7]! <= since
+    );
+  }
+}
 
 /**
  * The last write to every dependency, by number. Numbers are those of the feed, in commit order: whole, above 0, growing, below
@@ -49,7 +97,7 @@ export interface Versions {
    * `dependencies` are as hashDependencies() made them; without any, only the generation and bumpAll() can refuse.
    */
   mayServe(generation: number, upTo: number, dependencies: Uint32Array, judged?: Judged): boolean;
-  /** mayServe() of a `judged` of which it was true, if nothing at all happened since: then it is still. False: ask it. */
+  /** Whether a `judged` that mayServe() has allowed is certainly still fit, by what stands in it alone. False: ask mayServe(). */
   isUntouched(judged: Judged): boolean;
   /**
    * The sketch as bytes, for a process that begins later: complete up to `upTo`. Compressed on another thread.
@@ -112,7 +160,7 @@ class VersionSketch implements Versions {
 
   bump(low: number, high: number, sequence: number): void {
     if (sequence > this.newest) this.newest = sequence;
-    this.#recent[low & (recentPlaces - 1)] = ++this.#ticks;
+    this.#recent[placeOf(low)] = ++this.#ticks;
     if (sequence - this.#base > slotLimit) this.#renumber(sequence);
     const slots = this.#slots;
     const number = sequence - this.#base;
@@ -141,7 +189,11 @@ class VersionSketch implements Versions {
   }
 
   isUntouched(judged: Judged): boolean {
-    return judged.judgedAt === this.#ticks;
+    const ticks = this.#ticks;
+    if (judged.judgedAt === ticks) return true;
+    if (judged.judgedAt < this.#changedAt || !judged.isQuiet(this.#recent)) return false;
+    judged.judgedAt = ticks;
+    return true;
   }
 
   mayServe(generation: number, upTo: number, dependencies: Uint32Array, judged?: Judged): boolean {
@@ -170,7 +222,7 @@ class VersionSketch implements Versions {
     const limit = upTo - this.#base;
     for (let i = 0; i < dependencies.length; i += 2) {
       const low = dependencies[i]!;
-      if (recent[low & (recentPlaces - 1)]! > since && this.#isLater(limit, low, dependencies[i + 1]!)) return false;
+      if (recent[placeOf(low)]! > since && this.#isLater(limit, low, dependencies[i + 1]!)) return false;
     }
     return true;
   }
