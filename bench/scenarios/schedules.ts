@@ -15,7 +15,13 @@ const worlds = {
 
 const defaultOperations = 1_000_000;
 
-export async function run({ operations = defaultOperations, writes: writesPerThousand = 10, seed = 1, only, rule }: BenchOptions): Promise<unknown> {
+export async function run({
+  operations = defaultOperations,
+  writes: writesPerThousand = 10,
+  seed = 1,
+  only,
+  rule,
+}: BenchOptions): Promise<unknown> {
   if (rule !== undefined && !ruleNames.includes(rule as RuleName)) {
     throw new Error(`--rule is "${rule}", expected one of: ${ruleNames.join(", ")}.`);
   }

@@ -150,7 +150,9 @@ test("Redis fails over to a replica that has missed the last writes: what it sti
   await replica.command("replicaof", "127.0.0.1", world.redis.port);
   await eventually("the replica has everything", async () => {
     const keysOf = async (redis: TestRedis) => Number(await redis.command("dbsize"));
-    return (await keysOf(replica)) >= keys.length && String(await replica.command("info", "replication")).includes("link_status:up");
+    return (
+      (await keysOf(replica)) >= keys.length && String(await replica.command("info", "replication")).includes("link_status:up")
+    );
   });
   // From here on the replica hears nothing: its entries are of before these writes.
   await replica.command("replicaof", "no", "one");
