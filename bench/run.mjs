@@ -16,6 +16,7 @@ const scenarios = {
   eviction: "the memory tier: hit ratios against lru-cache, what a hit costs, mistaken invalidations",
   race: "an invalidation while a fill runs that has read the old row: who serves the old value, and for how long",
   freshness: "commit to every process's cache, what survives a write, mistaken invalidations, what the feeds cost writers",
+  fuzz: "ten million inputs: what the fast lane takes for a request, against node's parser",
   schedules: "seeded schedules of failures over three processes: every answer against the database's history",
 };
 
@@ -32,9 +33,9 @@ Options
   --seconds <n>         how long a candidate is loaded per round, where that applies (default 5)
   --rows <n>            rows of the table (default: the scenario's own)
   --only <a,b>          only these candidates
-  --operations <n>      "schedules": answers in all (default 1,000,000)
+  --operations <n>      "schedules": answers in all (default 1,000,000); "fuzz": inputs (default 10,000,000)
   --writes <n>          "schedules": writes among a thousand requests (default 10)
-  --seed <n>            "schedules": another order of events (default 1)
+  --seed <n>            "schedules": another order of events, "fuzz": other inputs (default 1)
   --rule <name>         "schedules": a wrong rule, to see it caught: "start token", "log position", "visible in snapshot"
   --cpu-prof <dir>      also profile each Node server; the .cpuprofile files go to this directory
   --help
