@@ -10,19 +10,19 @@
 // | `stale`; nothing                              |                                                                               |
 // | the ledger cannot judge (feed silent)         | a flight that does not ask the store; its answer is not kept                  |
 //
-// A flight (flight.ts): ask the store → fresh there: land. A lease: fill. Busy: ask again soon. No store, or it is down: fill.
-// It is one per key. Who comes while it runs joins it, unless the ledger says that its answer could miss what the caller must see;
+// A flight (flight.ts, flight-runner.ts): ask the store → fresh there: land. A lease: fill. Busy: ask again soon. No store, or it is
+// down: fill. It is one per key. Who comes while it runs joins it, unless the ledger says that its answer could miss what the caller must see;
 // who joined after the fill began to read gets its answer only if the ledger still stands by it at the end, else that of the next.
 
 import { type Clock, coreErrors, formatDuration, resolveOptions } from "../core/index.ts";
 import type { Cache, CachePolicy, CacheStats, Codec, Fill, Outcome, ReadOptions, Why } from "./cache.ts";
-import { cacheFillChannel, cacheInvalidationChannel, cacheRefusalChannel } from "./channels.ts";
-import { hashDependencies, joinDependencies } from "./dependency-hash.ts";
+import { cacheInvalidationChannel, cacheRefusalChannel } from "./channels.ts";
+import { EarlyRefresh } from "./early-refresh.ts";
 import { Entry, bytesOfEntry, filledOf, hitOf, memoryHitOf, staleOf } from "./entry.ts";
 import { cacheErrors } from "./errors.ts";
 import { FillBreaker } from "./fill-breaker.ts";
-import { type FillRun, runFill } from "./fill-run.ts";
 import { Flight, type Landing, type Origin, type Waiter } from "./flight.ts";
+import { FlightRunner } from "./flight-runner.ts";
 import type { Demand, Ledger, Refusal } from "./ledger.ts";
 import { createLocalLedger } from "./local-ledger.ts";
 import { type MemoryTier, createMemoryTier } from "./memory.ts";
@@ -30,29 +30,12 @@ import { nameToInvalidate, namesOfKey } from "./names.ts";
 import { OnlineCheck } from "./online-check.ts";
 import { type CacheOptions, cacheChecks, cacheDefaults } from "./options.ts";
 import { Policies, type Policy } from "./policy.ts";
-import { refusalSentence } from "./refusals.ts";
+import { messageOf, refusalSentence } from "./refusals.ts";
 import { SharedTier } from "./shared-tier.ts";
 import { UnkeptKeys } from "./unkept.ts";
-import { settleValue } from "./value.ts";
-
-/** Names that an entry may depend on; with more it is not kept: judging it would cost more than it saves. */
-export const mostDependencies = 1_024;
-
-/** How far a ttl is spread, so that what was filled together does not expire together. */
-const ttlJitter = 0.05;
-
-/** An early refresh never begins before this share of the ttl: a fill that takes as long as its ttl would never stop running. */
-const earliestRefresh = 0.5;
-
-/** exp(-16) is one in nine million: before that many compute times from the end, XFetch need not draw. */
-const refreshHorizon = 16;
 
 /** The wait of a late joiner may begin anew this often; then it fills for itself. */
 const mostFlights = 3;
-
-/** While another process fills, the store is asked again after so long, doubling: an answer is found soon, and seldom asked for. */
-const firstPauseMs = 5;
-const mostPauseMs = 25;
 
 const noDependencies = new Uint32Array(0);
 
@@ -95,11 +78,9 @@ class TieredCache implements Cache {
   readonly #name: string;
   readonly #clock: Clock;
   readonly #random: () => number;
-  readonly #earlyRefresh: number;
-  readonly #maxValueBytes: number;
+  readonly #earlyRefresh: EarlyRefresh;
   readonly #memory: MemoryTier<Entry> | undefined;
   readonly #shared: SharedTier | undefined;
-  readonly #leaseMs: number;
   readonly #checkRatio: number;
   readonly #onlineCheck: OnlineCheck;
   readonly #policies: Policies;
@@ -108,6 +89,7 @@ class TieredCache implements Cache {
   readonly #flying = new Set<Flight>();
   readonly #breaker: FillBreaker;
   readonly #unkept: UnkeptKeys;
+  readonly #runner: FlightRunner;
   readonly #refusals: Partial<Record<Refusal | "expired", number>> = {};
   readonly #counts = {
     hits: 0,
@@ -133,24 +115,40 @@ class TieredCache implements Cache {
     this.#name = options.name;
     this.#clock = options.clock;
     this.#random = options.random;
-    this.#earlyRefresh = options.earlyRefresh;
-    this.#maxValueBytes = options.maxValueBytes;
+    this.#earlyRefresh = new EarlyRefresh(options.earlyRefresh, options.random);
     this.#policies = new Policies(options.policy);
     this.ledger = options.ledger ?? createLocalLedger();
     this.#memory =
       options.memory === false
         ? undefined
         : createMemoryTier<Entry>({ ...options.memory, name: options.name, sizeOf: bytesOfEntry });
-    this.#leaseMs = options.lease;
     this.#checkRatio = options.check.ratio;
     this.#onlineCheck = new OnlineCheck(this.#name, this.ledger, this.#clock);
     this.#shared =
       options.store &&
-      new SharedTier(options.store, this.#name, this.#clock, this.#maxValueBytes, (madeAtMs, ttlMs, computeMs) =>
-        this.#refreshFrom(madeAtMs, ttlMs, computeMs),
+      new SharedTier(options.store, this.#name, this.#clock, options.maxValueBytes, (madeAtMs, ttlMs, computeMs) =>
+        this.#earlyRefresh.from(madeAtMs, ttlMs, computeMs),
       );
     this.#breaker = new FillBreaker(this.#clock, this.ledger);
     this.#unkept = new UnkeptKeys(this.#clock);
+    this.#runner = new FlightRunner({
+      name: options.name,
+      ledger: this.ledger,
+      clock: options.clock,
+      random: options.random,
+      maxValueBytes: options.maxValueBytes,
+      earlyRefresh: this.#earlyRefresh,
+      memory: this.#memory,
+      shared: this.#shared,
+      leaseMs: options.lease,
+      breaker: this.#breaker,
+      unkept: this.#unkept,
+      counts: this.#counts,
+      isClosed: () => this.#closed !== undefined,
+      refusalOf: (entry, nowMs, demand) => this.#refusalOf(entry, nowMs, demand),
+      refuse: (key, refusal, tier) => this.#refuse(key, refusal, tier),
+      over: (flight, land) => this.#over(flight, land),
+    });
   }
 
   get<Value>(key: string, policy: CachePolicy, fill: Fill<Value>): Promise<Value> {
@@ -419,7 +417,7 @@ class TieredCache implements Cache {
     // are for one only.
     if (!this.#closed && !this.#unkept.fillsAlone(ask.key)) this.#flights.set(ask.key, flight);
     this.#flying.add(flight);
-    this.#fly(flight).catch((error: unknown) => this.#over(flight, () => flight.fail(error)));
+    this.#runner.run(flight).catch((error: unknown) => this.#over(flight, () => flight.fail(error)));
     return flight;
   }
 
@@ -436,7 +434,7 @@ class TieredCache implements Cache {
     const error = cacheErrors.create("MILLRACE_CACHE_FILL_TIMEOUT", { cache: this.#name, key: flight.key, timeout });
     this.#breaker.failed(flight.key, error, undefined, flight.order ?? Infinity, noDependencies);
     this.#counts.fillErrors++;
-    this.#report(flight, flight.policy.hardTimeoutMs, false, undefined, error);
+    this.#runner.report(flight, flight.policy.hardTimeoutMs, false, undefined, error);
     return error;
   }
 
@@ -543,11 +541,8 @@ class TieredCache implements Cache {
     );
   }
 
-  /** Decides as XFetch does: the more likely the nearer the end, and the longer the fill takes. */
   #isToBeRefreshed(key: string, entry: Entry, nowMs: number): boolean {
-    if (this.#flights.has(key)) return false;
-    const aheadMs = -entry.computeMs * this.#earlyRefresh * Math.log(1 - this.#random());
-    return nowMs + aheadMs >= entry.freshUntilMs && !this.#breaker.broken(key);
+    return !this.#flights.has(key) && this.#earlyRefresh.isDue(entry, nowMs) && !this.#breaker.broken(key);
   }
 
   #refreshEarly<Value>(
@@ -585,242 +580,4 @@ class TieredCache implements Cache {
     const timeoutMs = this.#policies.resolve(given).hardTimeoutMs;
     this.#onlineCheck.begin({ key, entry, fill, codec: options?.codec, timeoutMs });
   }
-
-  async #fly(flight: Flight): Promise<void> {
-    await Promise.resolve(); // who asks in this turn takes part before it begins to read
-    if (flight.isOver) return;
-    const shared = flight.alone || flight.silence !== undefined ? undefined : this.#shared;
-    const token = shared && (await this.#askStore(shared, flight));
-    if (flight.isOver) {
-      if (token !== undefined) shared!.release(flight.key, flight.namespace, token);
-      return;
-    }
-    if (token !== undefined) {
-      // Given back when the flight ends without it: at its timeout at once, so that another process can try.
-      flight.giveBack = () => shared!.release(flight.key, flight.namespace, token);
-    }
-    await this.#fillFor(flight, token);
-  }
-
-  /**
-   * Asks the store until it has a fresh answer (the flight has landed), or this process is to fill (the token), or it cannot be
-   * asked (undefined, and this process fills).
-   */
-  async #askStore(shared: SharedTier, flight: Flight): Promise<string | undefined> {
-    const { key, namespace, codec, previous } = flight;
-    let not: string | undefined;
-    for (let waits = 0; !flight.isOver;) {
-      const claim = await shared.claim(key, namespace, codec, this.#leaseMs, not);
-      if (claim.kind === "down") return undefined;
-      if (claim.kind === "lease") return claim.token;
-      if (flight.isOver) return undefined;
-      if (claim.kind === "busy") {
-        // Another process refreshes it already, and nobody waits here.
-        if (previous && flight.waiters.size === 0) {
-          this.#over(flight, () => flight.fail(undefined));
-          return undefined;
-        }
-        await this.#pause(flight, Math.min(mostPauseMs, firstPauseMs * 2 ** waits++) * (0.5 + this.#random() / 2));
-        continue;
-      }
-      not = claim.version;
-      const { entry } = claim;
-      if (entry === undefined || (previous && entry.freshUntilMs <= previous.freshUntilMs + 1)) continue;
-      const refusal = this.#refusalFor(flight, entry);
-      if (refusal === undefined) {
-        this.#memory?.set(key, entry);
-        this.#over(flight, () => flight.land({ kind: "found", entry }));
-        return undefined;
-      }
-      this.#refuse(key, refusal, "store");
-      flight.offer(entry, refusal);
-    }
-    return undefined;
-  }
-
-  /** Why an entry of the store is no answer to everybody who waits. */
-  #refusalFor(flight: Flight, entry: Entry): Refusal | "expired" | undefined {
-    const nowMs = this.#clock.monotonic();
-    let refusal = this.#refusalOf(entry, nowMs, undefined);
-    for (const { demand } of flight.waiters) {
-      if (refusal === undefined && demand) refusal = this.#refusalOf(entry, nowMs, demand);
-    }
-    return refusal;
-  }
-
-  #pause(flight: Flight, ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = this.#clock.timer(ms, resolve);
-    const stop = flight.deadline.onAbort(() => resolve());
-    return promise.finally(() => {
-      timer.clear();
-      stop();
-    });
-  }
-
-  async #fillFor(flight: Flight, token: string | undefined): Promise<void> {
-    const { key, deadline } = flight;
-    this.#counts.fills++;
-    const run = await runFill(flight.fill, {
-      ledger: this.ledger,
-      clock: this.#clock,
-      deadline,
-      onBegun: (order) => (flight.order = order),
-    });
-    if (flight.isOver) return; // its time was over or everybody gone: what it came back with may be half of the truth
-    if (run.failure) {
-      const { error } = run.failure;
-      this.#counts.fillErrors++;
-      const dependencies = joinDependencies(hashDependencies(this.#namesOf(flight, run)), run.findings.inherited);
-      const isTooMuch = dependencies.length > 2 * mostDependencies; // then time alone decides
-      this.#breaker.failed(key, error, run.findings.stamp, run.order, isTooMuch ? noDependencies : dependencies);
-      this.#report(flight, run.computeMs, false, undefined, error);
-      this.#over(flight, () => flight.fail(error));
-      return;
-    }
-    this.#breaker.succeeded(key);
-    const made = this.#make(flight, run);
-    const keeping = this.#keep(flight, made, token);
-    const reason = keeping instanceof Promise ? await keeping : keeping;
-    this.#report(flight, run.computeMs, reason === undefined, reason, undefined);
-    const landing: Landing = {
-      kind: "filled",
-      value: run.value,
-      entry: made.entry,
-      origin: made.origin,
-      reason,
-      shareable: made.shareable,
-      admitted: made.admitted,
-    };
-    this.#over(flight, () => flight.land(landing));
-  }
-
-  #report(flight: Flight, durationMs: number, kept: boolean, reason: string | undefined, error: unknown): void {
-    if (!cacheFillChannel.hasSubscribers) return;
-    const purpose = flight.previous ? "refresh" : "miss";
-    cacheFillChannel.publish({ cache: this.#name, key: flight.key, durationMs, purpose, kept, reason, error });
-  }
-
-  #namesOf(flight: Flight, run: FillRun): string[] {
-    return [...new Set([...namesOfKey(flight.key), ...flight.policy.names, ...run.names, ...run.findings.dependencies])];
-  }
-
-  /** The entry of what a fill has brought, or why there is none. */
-  #make(flight: Flight, run: FillRun): Made {
-    const { policy, codec } = flight;
-    const { findings, value, order } = run;
-    const { stamp } = findings;
-    if (run.dontKeep !== undefined || stamp === undefined) {
-      const reason = run.dontKeep ?? findings.reason ?? "the ledger could not follow the fill";
-      const shareable = run.dontKeep === undefined && (findings.shareable ?? false);
-      const admitted = shareable && flight.admit?.(findings) === undefined;
-      return { entry: undefined, origin: undefined, reason, shareable, admitted };
-    }
-    const names = this.#namesOf(flight, run);
-    const dependencies = joinDependencies(hashDependencies(names), findings.inherited);
-    const nowMs = this.#clock.monotonic();
-    const isNegative = value === undefined || value === null;
-    const wantedMs = run.keepForMs ?? (isNegative ? policy.negativeTtlMs : policy.ttlMs);
-    // What is made of answers lasts no longer than the first of them.
-    const mostMs = Math.max(0, (findings.freshUntilMs ?? Infinity) - nowMs);
-    const ttlMs = Math.min(mostMs, wantedMs * (1 + ttlJitter * (2 * this.#random() - 1)));
-    const origin = { stamp, order, dependencies, freshUntilMs: nowMs + ttlMs };
-    const unwanted = flight.admit?.(findings);
-    const admitted = unwanted === undefined;
-    const unkept = (reason: string): Made => ({ entry: undefined, origin, reason, shareable: true, admitted });
-    if (findings.timeDependent && !policy.choseTtl && run.keepForMs === undefined) {
-      const reason = "the answer depends on the clock, and no `ttl` says for how long it holds";
-      return { entry: undefined, origin: undefined, reason, shareable: true, admitted };
-    }
-    if (dependencies.length > 2 * mostDependencies) {
-      const reason = `it depends on ${dependencies.length / 2} names, more than ${mostDependencies}`;
-      return { entry: undefined, origin: undefined, reason, shareable: true, admitted };
-    }
-    if (unwanted !== undefined) return unkept(unwanted);
-    if (wantedMs === 0) return unkept(isNegative ? "there is none, and `negativeTtl` is 0" : "it is to be kept for no time");
-    if (ttlMs === 0) return unkept("it uses an answer that is kept for no time, or whose time is over");
-    let valueBytes = 0;
-    if (!isNegative && codec) {
-      try {
-        valueBytes = codec.sizeOf ? codec.sizeOf(value) : codec.encode(value).byteLength;
-      } catch (error) {
-        return unkept(`its codec could not encode it: ${messageOf(error)}`);
-      }
-    } else if (!isNegative) {
-      const facts = settleValue(value, this.#maxValueBytes);
-      if (facts.problem !== undefined) return unkept(`the value ${facts.problem}; give it a codec`);
-      valueBytes = facts.bytes;
-    }
-    if (!(valueBytes <= this.#maxValueBytes)) return unkept(`the value is larger than ${this.#maxValueBytes} bytes`);
-    // What depends on the clock, and that there is none, holds for its time and no longer, unless the policy says otherwise.
-    const staleMs = isNegative || (findings.timeDependent && !policy.choseStale) ? 0 : policy.staleMs;
-    const entry = new Entry({
-      value,
-      codecId: flight.codecId,
-      namespace: flight.namespace,
-      stamp,
-      order,
-      dependencies,
-      names,
-      madeAtMs: nowMs,
-      freshUntilMs: nowMs + ttlMs,
-      staleUntilMs: nowMs + ttlMs + staleMs,
-      refreshFromMs: this.#refreshFrom(nowMs, ttlMs, run.computeMs),
-      computeMs: run.computeMs,
-      valueBytes,
-      timeDependent: findings.timeDependent,
-    });
-    return { entry, origin, reason: undefined, shareable: true, admitted };
-  }
-
-  #refreshFrom(nowMs: number, ttlMs: number, computeMs: number): number {
-    if (this.#earlyRefresh === 0) return Infinity;
-    return nowMs + Math.max(ttlMs * earliestRefresh, ttlMs - computeMs * this.#earlyRefresh * refreshHorizon);
-  }
-
-  /**
-   * Keeps it where it may be kept; says why it is not. What memory has taken is kept, and goes to the store behind the caller; only
-   * what memory does not take is held up until the store has said whether it does.
-   */
-  #keep(flight: Flight, made: Made, token: string | undefined): string | undefined | Promise<string | undefined> {
-    const { key } = flight;
-    const { entry, shareable } = made;
-    if (entry === undefined) {
-      this.#unkept.add(key, made.reason!, shareable);
-      return made.reason;
-    }
-    const refusal = this.ledger.judge(entry.stamp, entry.order, entry.dependencies, undefined, entry);
-    if (refusal !== undefined) return refusalSentence[refusal];
-    if (this.#closed) return "the cache is closed";
-    // An older flight that ends after a newer one must not undo it; both would be judged, but one of them sooner refused.
-    const there = this.#memory?.look(key);
-    const isOlder =
-      there !== undefined &&
-      there.namespace === entry.namespace &&
-      there.codecId === entry.codecId &&
-      there.stamp.generation === entry.stamp.generation &&
-      there.stamp.upTo > entry.stamp.upTo;
-    const fits = isOlder || this.#memory?.set(key, entry) === true;
-    const kept = (isKept: boolean): string | undefined => {
-      if (isKept) this.#unkept.kept(key);
-      else if (this.#shared) this.#unkept.add(key, "neither memory nor the store has taken it", true);
-      else this.#unkept.add(key, this.#memory ? "the value is larger than the memory tier takes" : "there is no tier", true);
-      return this.#unkept.reason(key);
-    };
-    if (!this.#shared || flight.silence !== undefined) return kept(fits);
-    flight.giveBack = undefined; // the token is used
-    const stored = this.#shared.set(key, entry, flight.codec, token);
-    return fits ? kept(true) : stored.then(kept);
-  }
 }
-
-interface Made {
-  readonly entry: Entry | undefined;
-  /** Undefined: nobody could judge it, or it holds only for now; a fill that uses it may not be kept. */
-  readonly origin: Origin | undefined;
-  readonly reason: string | undefined;
-  readonly shareable: boolean;
-  readonly admitted: boolean;
-}
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

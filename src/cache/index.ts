@@ -1,10 +1,11 @@
 export type * from "./cache.ts";
 export * from "./channels.ts";
-export { createCache, mostDependencies } from "./create-cache.ts";
+export { createCache } from "./create-cache.ts";
 export * from "./dependency-hash.ts";
 export * from "./errors.ts";
 export type * from "./ledger.ts";
 export { createLocalLedger } from "./local-ledger.ts";
+export { mostDependencies } from "./make-entry.ts";
 export { type MemoizeOptions, type Memoized, memoize } from "./memoize.ts";
 export * from "./memory.ts";
 export * from "./options.ts";

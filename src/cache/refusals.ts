@@ -1,4 +1,4 @@
-// Why an entry is not served, in words for people.
+// Why an entry is not served, or not kept, in words for people.
 
 import type { Refusal } from "./ledger.ts";
 
@@ -11,3 +11,5 @@ export const refusalSentence: Readonly<Record<Refusal | "expired", string>> = Ob
   "feed-starting": "the feed of changes has not begun",
   expired: "its time is over",
 });
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

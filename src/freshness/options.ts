@@ -1,21 +1,11 @@
 // The options of freshness, their checks, and every default in one literal with its reason.
 
 import type { VersionsOptions } from "../cache/index.ts";
-import {
-  type Clock,
-  type Duration,
-  type OptionChecks,
-  boolean,
-  duration,
-  given,
-  integer,
-  oneOf,
-  string,
-  systemClock,
-} from "../core/index.ts";
+import { type Clock, type Duration, type OptionChecks, given, integer, string, systemClock } from "../core/index.ts";
 import type { Database } from "../database/index.ts";
+import { type FeedOptions, feedChecks, feedDefaults } from "./feed/options.ts";
 
-export interface FreshnessOptions {
+export interface FreshnessOptions extends Pick<FeedOptions, "source" | "setup" | "history" | "allowUnboundedSlot"> {
   /** What is read, and whose writes are noted. */
   readonly database: Database;
   /**
@@ -25,16 +15,8 @@ export interface FreshnessOptions {
   readonly url?: string | undefined;
   /** Further databases whose writes are this process's own: the primary, when `database` is a standby. Default: none. */
   readonly writers?: readonly Database[];
-  /** "logical": decoding of the log. "triggers": a log table. Default "auto": logical where the server and the role allow it. */
-  readonly source?: "auto" | "logical" | "triggers";
   /** How old an answer may be in a process that has not written itself. Default "1s". At least "100ms". */
   readonly bound?: Duration;
-  /** Makes on the server what is missing: slot, publication, triggers. Default true; false: `millrace freshness setup` does it. */
-  readonly setup?: boolean;
-  /** Learns from the other processes what was written before this one began, so that a shared store is of use at once. Default false. */
-  readonly history?: boolean;
-  /** Creates the persistent slot although the server bounds what it may keep of the log by nothing. Default false. */
-  readonly allowUnboundedSlot?: boolean;
   /** What this process calls itself to `millrace cache`. Default "app". */
   readonly name?: string;
   /** The size of the sketch of versions. */
@@ -46,11 +28,11 @@ export interface FreshnessOptions {
 
 export const freshnessDefaults = {
   writers: [],
-  source: "auto",
+  source: feedDefaults.source,
   bound: "1s", // what a person takes for "at once" after somebody else's change; four marks a second cost next to nothing
-  setup: true,
-  history: false, // costs 8 MB to carry over, and is of use only with a shared store
-  allowUnboundedSlot: false, // a slot that nobody reads fills the disk
+  setup: feedDefaults.setup,
+  history: feedDefaults.history,
+  allowUnboundedSlot: feedDefaults.allowUnboundedSlot,
   name: "app",
   versions: {},
   sampleShareMs: 5, // a snapshot takes about as long as a read; an older one only means that writes of these milliseconds invalidate
@@ -65,11 +47,11 @@ export const freshnessChecks = {
     read: (value: string) => (/^postgres(?:ql)?:\/\//i.test(value) && URL.canParse(value) ? value : undefined),
   },
   writers: given<readonly Database[]>("databases"),
-  source: oneOf("auto", "logical", "triggers"),
-  bound: duration("100ms"),
-  setup: boolean,
-  history: boolean,
-  allowUnboundedSlot: boolean,
+  source: feedChecks.source,
+  bound: feedChecks.bound,
+  setup: feedChecks.setup,
+  history: feedChecks.history,
+  allowUnboundedSlot: feedChecks.allowUnboundedSlot,
   name: string,
   versions: given<VersionsOptions>("an object"),
   sampleShareMs: integer(0, 1_000),

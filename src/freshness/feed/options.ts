@@ -18,9 +18,9 @@ import type { CanonicalValue } from "./source.ts";
 export interface FeedOptions {
   /** Names the primary directly: not a pooler in transaction mode, not a standby. */
   readonly url: string;
-  /** "auto": logical decoding where the server and the role allow it, otherwise triggers. Default "auto". */
+  /** "logical": decoding of the log. "triggers": a log table. Default "auto": logical where the server and the role allow it. */
   readonly source?: "auto" | "logical" | "triggers";
-  /** Make what is missing in the database. false: only check. Default true. */
+  /** Makes on the server what is missing: slot, publication, triggers. Default true; false: `millrace freshness setup` does it. */
   readonly setup?: boolean;
   /** How stale an answer may be: sources poll, and the elected process looks, several times as often. Default "1s". */
   readonly bound?: Duration;
@@ -30,11 +30,14 @@ export interface FeedOptions {
   readonly slot?: string;
   /** Publication of the logical source; per database. Default "millrace". */
   readonly publication?: string;
-  /** Make a slot even where max_slot_wal_keep_size is unbounded. Default false. */
+  /** Makes the persistent slot although the server bounds what it may keep of the log by nothing (max_slot_wal_keep_size). Default false. */
   readonly allowUnboundedSlot?: boolean;
   /** Whether tables may be given REPLICA IDENTITY FULL. Default true. */
   readonly replicaIdentity?: boolean;
-  /** Ask other processes for what was written before this one began, and leave that behind when it ends in order. Default false. */
+  /**
+   * Learns from the other processes what was written before this one began, so that a shared store is of use at once, and leaves it behind
+   * when it ends in order. Default false.
+   */
   readonly history?: boolean;
   /** Dependencies of one commit beyond which only its tables are named. Default 2,000. */
   readonly maxDependenciesPerCommit?: number;
