@@ -29,4 +29,18 @@ export const tasksErrors = defineErrors({
     message: (d: { store: string; operation: string; reason: string }) =>
       `The store of the tasks (${d.store}) did not take ${d.operation}: ${d.reason}`,
   },
+  MILLRACE_TASKS_SETUP_REFUSED: {
+    when: "The tables of the task store do not exist or are of an older version, and the database role may not make them.",
+    next: "Let a role that may create the schema `millrace` run the program, or `millrace tasks setup`, once; then grant the other role usage of the schema, and select, insert, update and delete on its tables.",
+    retryable: false,
+    message: (d: { reason: string }) =>
+      `The tables for tasks cannot be made: ${d.reason}. Let a role that may create the schema "millrace" set them up once.`,
+  },
+  MILLRACE_TASKS_NOT_SET_UP: {
+    when: "The tables of the task store do not exist in this database.",
+    next: "Call createTasks() on this database before you enqueue; it makes them.",
+    retryable: false,
+    message: (d: { reason: string }) =>
+      `The tables for tasks are not there: ${d.reason}. Call createTasks() on this database first.`,
+  },
 });

@@ -16,6 +16,7 @@ export {
   tasksDefaults,
   uniqueDefaults,
 } from "./options.ts";
+export { type PostgresTaskStoreOptions, postgresTaskStore, postgresTaskStoreDefaults } from "./postgres/store.ts";
 export type * from "./store.ts";
 export {
   type AnyTask,

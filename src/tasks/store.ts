@@ -12,7 +12,7 @@
 //
 // Who calls what. The runtime (worker.ts and what it consists of): fetch, settle, extend, recover, nextDue, saveProgress, subscribe,
 // cleanUp. Whoever enqueues (enqueue.ts): enqueue. Schedules (schedules.ts): scheduleState, claimSchedule. Chains and groups
-// (flows.ts): enqueue with groups, settle's `then`, groupResults. People, by the command line and the tasks' handle: show, list,
+// (flows.ts): enqueue with groups, settle's `next`, groupResults. People, by the command line and the tasks' handle: show, list,
 // queues, cancel, makeDue, redrive, discard, pause, resume.
 //
 // A store judges nothing: how often a task is tried, how long it waits between, when it is given up is decided by the runtime, from
@@ -163,7 +163,10 @@ export interface ClaimedTask extends TaskLease {
 /** Why a task is in the dead letter. "crashed": its workers died or fell silent with it until no attempt was left. */
 export type DeadReason = "attempts" | "fatal" | "input" | "crashed";
 
-/** How an attempt ended, from who holds the lease. */
+/**
+ * How an attempt ended, from who holds the lease. A task that was asked to stop meanwhile and would be waiting again (retry, release)
+ * becomes cancelled instead.
+ */
 export type Settlement =
   | {
       readonly kind: "complete";
@@ -173,7 +176,7 @@ export type Settlement =
       /** How long it is kept. 0: it is gone at once, unless a group waits for it. */
       readonly keepMs: number;
       /** Enqueued in the same transaction: what comes next in a chain. Uniqueness is not asked for here. */
-      readonly then?: EnqueueBatch | undefined;
+      readonly next?: EnqueueBatch | undefined;
     }
   /** It failed and is tried again. */
   | { readonly kind: "retry"; readonly task: TaskLease; readonly delayMs: number; readonly error: string }

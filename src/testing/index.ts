@@ -1,1 +1,3 @@
 export * from "./store-contract.ts";
+export * from "./task-history.ts";
+export * from "./task-store-contract.ts";
