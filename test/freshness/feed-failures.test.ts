@@ -1,30 +1,14 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
 import { Client } from "pg";
+import { readyProcess } from "../harness/ready-process.ts";
 import { testDatabase, testServer } from "../harness/postgres.ts";
-import { type RunningFeed, boundMs, run, startFeed, until } from "./feed-recorder.ts";
+import { type RunningFeed, run, startFeed, until } from "./feed-recorder.ts";
 
 const table = "create table reports (id int primary key, city_id int)";
 
 /** Another process with a feed, once it is elected. */
-async function electedProcess(url: string): Promise<{ readonly child: ChildProcess } & AsyncDisposable> {
-  const program = fileURLToPath(new URL("./fixtures/feed-process.ts", import.meta.url));
-  const child = spawn(process.execPath, ["--conditions=millrace-source", program, url, "logical"], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const ended = once(child, "exit");
-  await once(child.stdout!, "data", { signal: AbortSignal.timeout(boundMs) });
-  return {
-    child,
-    async [Symbol.asyncDispose]() {
-      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
-      await ended;
-    },
-  };
-}
+const electedProcess = (url: string) => readyProcess(new URL("./fixtures/feed-process.ts", import.meta.url), url, "logical");
 
 /** Inserts rows 1, 2, 3… until it is stopped; returns how many. */
 function writing(url: string): { stop(): Promise<number> } {

@@ -2,14 +2,12 @@
 // never serves what nobody can judge.
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { suite, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { readyProcess } from "../harness/ready-process.ts";
 import { testDatabase } from "../harness/postgres.ts";
 import { testRedis } from "../harness/redis.ts";
 import { type CacheProcess, openCacheProcess, schema } from "./cache-process.ts";
-import { boundMs, run, until } from "./feed-recorder.ts";
+import { run, until } from "./feed-recorder.ts";
 
 async function prepare() {
   const database = await testDatabase();
@@ -25,21 +23,8 @@ async function prepare() {
   };
 }
 
-async function killable(url: string, redis: string, source: string): Promise<{ readonly child: ChildProcess } & AsyncDisposable> {
-  const program = fileURLToPath(new URL("./fixtures/history-process.ts", import.meta.url));
-  const child = spawn(process.execPath, ["--conditions=millrace-source", program, url, redis, source], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const ended = once(child, "exit");
-  await once(child.stdout!, "data", { signal: AbortSignal.timeout(boundMs) });
-  return {
-    child,
-    async [Symbol.asyncDispose]() {
-      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
-      await ended;
-    },
-  };
-}
+const killable = (url: string, redis: string, source: string) =>
+  readyProcess(new URL("./fixtures/history-process.ts", import.meta.url), url, redis, source);
 
 const another = (city: number, id: number): string => `insert into reports values (${id}, ${city})`;
 

@@ -6,9 +6,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { Client } from "pg";
 import { debianPackage } from "./debian.ts";
-import type { TestServer } from "./postgres.ts";
+import { type TestServer, answers } from "./postgres.ts";
 
 const execute = promisify(execFile);
 const version = 15;
@@ -129,18 +128,4 @@ async function running(bin: string, directory: string, settings: Readonly<Record
     throw error;
   }
   return server;
-}
-
-async function answers(url: string): Promise<boolean> {
-  const client = new Client({ connectionString: url });
-  client.on("error", () => {});
-  try {
-    await client.connect();
-    await client.query("select 1");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    await client.end().catch(() => {});
-  }
 }

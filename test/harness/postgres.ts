@@ -67,7 +67,7 @@ function watch(directory: string, pgdata: string): { close(): Promise<void> } {
 }
 
 /** Whether the server of `url` answers a query. */
-async function answers(url: string): Promise<boolean> {
+export async function answers(url: string): Promise<boolean> {
   const client = new Client({ connectionString: url });
   client.on("error", () => {});
   try {
