@@ -24,6 +24,8 @@ export type Priority = "urgent" | "high" | "normal" | "low";
 
 const ranks: Readonly<Record<Priority, PriorityRank>> = { urgent: 0, high: 1, normal: 2, low: 3 };
 
+export const priorityRank = (priority: Priority): PriorityRank => ranks[priority];
+
 /** How a task that failed is tried again. */
 export interface RetryOptions {
   /** How often it is tried in all. Default 20. 1: no second attempt. */
