@@ -36,7 +36,7 @@ export function readMeta(json: string | undefined): TaskMeta {
   if (json === undefined) return {};
   try {
     const value: unknown = JSON.parse(json);
-    return typeof value === "object" && value !== null ? (value as TaskMeta) : {};
+    return typeof value === "object" && value !== null ? value : {};
   } catch {
     return {};
   }
