@@ -25,6 +25,7 @@ import {
   uniqueChecks,
   uniqueDefaults,
 } from "./options.ts";
+import { readSchedules } from "./schedules.ts";
 import type { EnqueueOutcome, PriorityRank, Uniqueness } from "./store.ts";
 import type { Tasks } from "./tasks.ts";
 
@@ -90,12 +91,14 @@ export interface Task<Input, Result> {
 }
 
 /** Any task, where its types do not matter. */
-export type AnyTask = Task<never, unknown>;
+export interface AnyTask extends Omit<Task<never, unknown>, "input"> {
+  readonly input: { write(input: never): string; read(json: string): unknown };
+}
 
 /** The input type of a task. */
 export type InputOf<T> = T extends Task<infer Input, unknown> ? Input : never;
 /** What a task's handler returns, as it comes back from JSON. */
-export type ResultOfTask<T> = T extends Task<never, infer Result> ? Result : never;
+export type ResultOfTask<T> = T extends { handler(run: never): infer Returned } ? Awaited<Returned> : never;
 
 type InputFor<Schema> = Schema extends TSchema ? Static<Schema> : undefined;
 
@@ -155,10 +158,11 @@ export function task<Schema extends TSchema | undefined = undefined, Result = vo
     input: inputReader<Input>(name, options.input, options.migrate as ((input: unknown) => Input) | undefined),
     handler,
     enqueue: async (input: Input, { in: place, ...rest }: EnqueueTaskOptions & { readonly in: EnqueuePlace }) => {
-      const { tasks, transaction } = boundTasks(declared as unknown as AnyTask, place);
+      const { tasks, transaction } = boundTasks(declared, place);
       return await tasks.enqueue(declared, input, transaction ? { ...rest, in: transaction } : rest);
     },
   });
+  readSchedules(declared); // refuses what cannot be
   return declared;
 }
 
