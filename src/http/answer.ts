@@ -69,7 +69,10 @@ export function sendResult(exchange: Exchange, result: unknown): void {
 
 export function sendNothing(exchange: Exchange): void {
   exchange.answer();
-  exchange.reply.send();
+  const { reply } = exchange;
+  // For a HEAD Fastify would claim a length of 0, which is not that of the GET: a stream has none.
+  if (reply.statusCode !== 200 && exchange.request.method === "HEAD") reply.send(Readable.from([]));
+  else reply.send();
 }
 
 /** Links to the neighbouring pages, with the rest of the query as it was asked. */
@@ -207,6 +210,8 @@ export function sendFailureDocument(exchange: Exchange, failure: Failure): void 
   for (const name of staleHeaders) if (reply.hasHeader(name)) reply.removeHeader(name);
   if (failure.headers) reply.headers(failure.headers);
   exchange.answer();
+  const { responseCache } = exchange.kit;
+  if (responseCache && !reply.hasHeader("cache-status")) reply.header("cache-status", responseCache.refused);
   reply.header("cache-control", "no-store"); // 404, 405 and 410 are cacheable by default (RFC 9110 § 15.1)
   reply.header("content-type", "application/problem+json");
   const body = Buffer.from(JSON.stringify(problemDocument(failure, pathOf(request.url), requestId)));

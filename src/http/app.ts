@@ -80,7 +80,11 @@ export function createApp(given: AppOptions): App {
     frameworkErrors: (error, request, reply) => sendProblem(new Exchange(kit, undefined, request, reply), error),
   });
   fastify.server.maxHeadersCount = maxHeadersCount;
-  kit = createKit(options, fastify);
+  kit = createKit(options, fastify, options.logger === false);
+  // A target alone then does not say any more where a request goes.
+  fastify.addHook("onRoute", ({ constraints }) => {
+    if (constraints && Object.keys(constraints).length > 0) kit.answers?.noteConstraints();
+  });
   const drain = new Drain(fastify.server, kit);
   fastify.setErrorHandler(createErrorHandler(kit));
   fastify.setNotFoundHandler(createNotFoundHandler(kit, options.endpoints));

@@ -106,6 +106,12 @@ export const httpErrors = defineErrors({
     retryable: false,
     message: (d: { reason: string }) => d.reason,
   },
+  MILLRACE_HTTP_RANGE_UNSATISFIABLE: {
+    when: "The Range header asks for bytes beyond the end of the answer.",
+    next: "Ask within the length that Content-Range names.",
+    retryable: false,
+    message: (_: { contentRange: string }) => "The range begins beyond the end of what there is.",
+  },
   MILLRACE_HTTP_UNAUTHENTICATED: {
     when: "The endpoint needs a principal, and the request has no credentials or unusable ones.",
     next: "Send valid credentials in the scheme that WWW-Authenticate names.",

@@ -11,11 +11,11 @@ import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from "fastify";
 import { Deadline, type TraceContext, type WorkContext, traceOf } from "../concurrency/index.ts";
 import type { Database } from "../database/index.ts";
-import { requestChannel } from "./channels.ts";
 import type { CompiledEndpoint } from "./compile.ts";
 import { httpErrors } from "./errors.ts";
 import { type Kit, setCommonHeaders } from "./kit.ts";
 import { type MultipartPart, multipartParts } from "./multipart.ts";
+import { report } from "./report.ts";
 import { pathOf } from "./validation/request-input.ts";
 
 const exchangeKey: unique symbol = Symbol("millrace.exchange");
@@ -77,6 +77,9 @@ export class Exchange implements WorkContext {
     (raw as Marked)[exchangeKey] = this;
     raw.on("close", onClose);
     setCommonHeaders(kit, reply, request.id);
+    // A GET of an endpoint asks the cache later, and says then what came of it.
+    if (kit.responseCache && target?.endpoint.method !== "GET")
+      reply.header("cache-status", target ? kit.responseCache.notAsked : kit.responseCache.noEndpoint);
   }
 
   get db(): Database {
@@ -162,18 +165,7 @@ export class Exchange implements WorkContext {
     const { requestId, principalId } = this;
     const { method, url } = this.request;
     const route = this.target?.endpoint.path;
-    if (requestChannel.hasSubscribers) requestChannel.publish({ requestId, method, route, status, durationMs, bytes, principalId });
-    const line = {
-      requestId,
-      method,
-      route,
-      path: pathOf(url),
-      status,
-      ms: Math.round(durationMs * 100) / 100,
-      bytes,
-      principalId,
-    };
-    if (this.quiet) this.kit.log.debug(line, "request");
-    else this.kit.log.info(line, "request");
+    const path = pathOf(url);
+    report(this.kit, { requestId, method, route, path, status, durationMs, bytes, principalId, quiet: this.quiet });
   }
 }

@@ -2,6 +2,7 @@
 
 import type { FastifyBaseLogger, FastifyReply } from "fastify";
 import type { Database } from "../database/index.ts";
+import type { AnswersAtHand } from "./response-cache/at-hand.ts";
 import type { ResponseCache } from "./response-cache/consult.ts";
 import type { CacheTokens } from "./response-cache/tokens.ts";
 
@@ -9,10 +10,14 @@ export interface Kit {
   readonly database: Database | undefined;
   readonly checkResponses: boolean;
   readonly log: FastifyBaseLogger;
+  /** The log goes nowhere: nobody need put a line together. */
+  readonly silent: boolean;
   /** On every answer, built once. */
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** Undefined: nothing is cached, and no request pays for it. */
   readonly responseCache: ResponseCache | undefined;
+  /** What can be sent without asking the framework; with a cache only. */
+  answers: AnswersAtHand | undefined;
   readonly tokens: CacheTokens | undefined;
   /** From the first moment of a drain: /readyz fails, and answers close their connections. */
   draining: boolean;

@@ -16,25 +16,30 @@ import { acceptMultipart } from "./multipart.ts";
 import { serveDocs } from "./openapi/serve-docs.ts";
 import { type PluginOptions, pluginChecks, pluginDefaults } from "./options.ts";
 import { arrive, work } from "./pipeline.ts";
+import { AnswersAtHand } from "./response-cache/at-hand.ts";
+import { createResponseCache } from "./response-cache/consult.ts";
 import { parseJsonBody } from "./validation/json-body.ts";
 
 type ServeOptions = Required<Omit<PluginOptions, "database" | "cacheTokens">> & Pick<PluginOptions, "database" | "cacheTokens">;
 
 /** What every request of one app shares. */
-export function createKit(options: ServeOptions, fastify: FastifyInstance): Kit {
+export function createKit(options: ServeOptions, fastify: FastifyInstance, silent: boolean): Kit {
   const headers = commonHeaders(options.strictTransportSecurity);
   const { cache, cacheName: name, version } = options;
-  return {
+  const release = version.replaceAll(/[^A-Za-z0-9._-]/g, "-");
+  const kit: Kit = {
     database: options.database,
     checkResponses: options.checkResponses,
     log: fastify.log,
+    silent,
     headers,
-    responseCache: cache
-      ? { cache, name, release: version.replaceAll(/[^A-Za-z0-9._-]/g, "-"), commonHeaders: new Map(headers) }
-      : undefined,
+    responseCache: cache ? createResponseCache(cache, name, release, new Map(headers)) : undefined,
+    answers: undefined,
     tokens: options.cacheTokens,
     draining: false,
   };
+  if (kit.responseCache) kit.answers = new AnswersAtHand(kit, kit.responseCache, fastify.server);
+  return kit;
 }
 
 /** Reads a JSON body, or says why not. An empty body is none. */
@@ -89,7 +94,9 @@ function addRoute(fastify: FastifyInstance, kit: Kit, target: CompiledEndpoint):
     method,
     url: path,
     ...(bodyLimit !== undefined && { bodyLimit }),
-    onRequest: (request, reply, done) => arrive(new Exchange(kit, target, request, reply), done),
+    onRequest: (request, reply, done) => {
+      if (!kit.answers?.answer(target, request, reply)) arrive(new Exchange(kit, target, request, reply), done);
+    },
     handler: (request) => work(exchangeOf(request)!),
   });
 }
@@ -129,7 +136,7 @@ export const millracePlugin = fastifyPlugin(
   async (fastify: FastifyInstance, given: PluginOptions & { readonly prefix?: string }) => {
     const { prefix: _prefix, ...rest } = given; // Fastify's own
     const options = resolveOptions("millracePlugin", rest, pluginDefaults, pluginChecks) as ServeOptions;
-    const kit = createKit(options, fastify);
+    const kit = createKit(options, fastify, false);
     fastify.addHook("preClose", async () => {
       kit.draining = true;
     });

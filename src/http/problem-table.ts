@@ -39,6 +39,7 @@ export const problemTable: Readonly<Record<string, ProblemRow>> = {
   MILLRACE_HTTP_CONFLICT: { status: 409 },
   MILLRACE_HTTP_BODY_TOO_LARGE: { status: 413 },
   MILLRACE_HTTP_MEDIA_TYPE_UNSUPPORTED: { status: 415 },
+  MILLRACE_HTTP_RANGE_UNSATISFIABLE: { status: 416 },
   MILLRACE_HTTP_HEADERS_TOO_LARGE: { status: 431 },
   MILLRACE_HTTP_CLIENT_CLOSED: { status: 499 }, // nobody reads it; nginx's number, for the log
   MILLRACE_HTTP_INTERNAL: { status: 500 },
@@ -167,12 +168,18 @@ const fromKitCode = (code: keyof typeof httpErrors.table): Failure =>
 /** What every fault of the program looks like from outside. */
 const internal: Failure = fromKitCode("MILLRACE_HTTP_INTERNAL");
 
+/** Details of errors that the client gets as a header. */
+const headerOf = { challenge: "www-authenticate", allow: "allow", contentRange: "content-range" } as const;
+
 function fromMillraceError(error: MillraceError): Failure {
   const row = problemTable[error.code];
   if (!row) return internal;
-  const { errors, challenge, allow } = error.details as { errors?: readonly FieldError[]; challenge?: string; allow?: string };
-  const headers: Record<string, string> | undefined = challenge ? { "www-authenticate": challenge } : allow ? { allow } : undefined;
-  return fromRow(error.code, row, error.message, errors, headers);
+  const { errors, ...told } = error.details as { errors?: readonly FieldError[] } & Partial<Record<keyof typeof headerOf, string>>;
+  const headers = Object.entries(headerOf).flatMap(([detail, header]) => {
+    const value = told[detail as keyof typeof headerOf];
+    return value ? [[header, value] as const] : [];
+  });
+  return fromRow(error.code, row, error.message, errors, headers.length > 0 ? Object.fromEntries(headers) : undefined);
 }
 
 /** Nested deeper than this nobody looks: errors may contain themselves. */

@@ -8,7 +8,9 @@ const acceptable = /^[A-Za-z0-9][A-Za-z0-9._~+/=-]{7,127}$/;
 
 export const newRequestId = newWorkId;
 
-export function requestIdOf(request: IncomingMessage): string {
-  const given = request.headers["x-request-id"];
-  return typeof given === "string" && acceptable.test(given) ? given : newRequestId();
-}
+/** `given` if it has the form of an id, else a new one. */
+export const acceptedRequestId = (given: string | undefined): string =>
+  given !== undefined && acceptable.test(given) ? given : newRequestId();
+
+export const requestIdOf = ({ headers }: IncomingMessage): string =>
+  acceptedRequestId(headers["x-request-id"] as string | undefined);

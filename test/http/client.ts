@@ -1,6 +1,7 @@
 // A raw HTTP client for tests: exactly these bytes go out, and what comes back is read as it is.
 
 import { type Socket, connect } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { type RequestOptions, request as httpRequest } from "node:http";
 
 /** An answer, body included. */
@@ -64,6 +65,18 @@ export const sendJson = (url: string, body: unknown, options: RequestOptions = {
     headers: { "content-type": "application/json", ...options.headers },
     body: typeof body === "string" ? body : JSON.stringify(body),
   });
+
+/** The kept answer of `url` in `coding`, which is made behind earlier answers: asked for until it comes. */
+export async function encodedAnswer(url: string, coding: string, options: RequestOptions = {}): Promise<Answer> {
+  const headers = { ...options.headers, "accept-encoding": coding };
+  const wanted = coding === "identity" ? undefined : coding;
+  for (let i = 0; i < 3_000; i++) {
+    const answer = await send(url, { ...options, headers });
+    if (answer.headers["content-encoding"] === wanted) return answer;
+    await pause(10);
+  }
+  throw new Error(`${url} does not come as ${coding}.`);
+}
 
 /** A connection on which any bytes can be sent. */
 export async function open(url: string): Promise<Socket> {

@@ -8,9 +8,9 @@ import zlib, { constants } from "node:zlib";
 import { compressionDefaults } from "../options.ts";
 import type { Coding } from "./negotiate.ts";
 
-type ContentCoding = Exclude<Coding, "identity">;
+export type ContentCoding = Exclude<Coding, "identity">;
 
-const { zstdLevel, brotliQuality, gzipLevel, streamBrotliQuality } = compressionDefaults;
+const { zstdLevel, brotliQuality, gzipLevel, streamBrotliQuality, hotBrotliQuality } = compressionDefaults;
 
 const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: zstdLevel } };
 const brotliOptions = {
@@ -49,6 +49,10 @@ export function encodeElsewhere(coding: ContentCoding, body: Buffer | string): P
       return coding satisfies never;
   }
 }
+
+/** Brotli at its best, on a thread of libuv's pool: a hundred times the work for an eighth less. */
+export const encodeHard = (body: Buffer): Promise<Buffer> =>
+  brotli(body, { params: { ...brotliOptions.params, [constants.BROTLI_PARAM_QUALITY]: hotBrotliQuality } });
 
 /** An encoder that passes on what it got with every chunk, so that nothing waits for the end. */
 function createEncoder(coding: ContentCoding): Transform {

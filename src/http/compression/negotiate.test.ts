@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { isCompressible, negotiateCoding } from "./negotiate.ts";
 
 test("without the header nothing is encoded", () => {
-  assert.deepEqual(negotiateCoding(undefined), { coding: "identity", identityRefused: false });
+  assert.deepEqual(negotiateCoding(undefined), { coding: "identity", accepted: ["identity"], identityRefused: false });
 });
 
 test("the server's preference decides between codings that the client likes equally", () => {
@@ -23,9 +23,9 @@ test("the client's q-values come first", () => {
 });
 
 test("a refused identity is noticed, and nothing acceptable means a plain answer", () => {
-  assert.deepEqual(negotiateCoding("gzip, identity;q=0"), { coding: "gzip", identityRefused: true });
-  assert.deepEqual(negotiateCoding("br, *;q=0"), { coding: "br", identityRefused: true });
-  assert.deepEqual(negotiateCoding("*;q=0"), { coding: "identity", identityRefused: false });
+  assert.deepEqual(negotiateCoding("gzip, identity;q=0"), { coding: "gzip", accepted: ["gzip"], identityRefused: true });
+  assert.deepEqual(negotiateCoding("br, *;q=0"), { coding: "br", accepted: ["br"], identityRefused: true });
+  assert.deepEqual(negotiateCoding("*;q=0"), { coding: "identity", accepted: ["identity"], identityRefused: false });
 });
 
 test("whatever the header says, a coding with q=0 is not chosen and none with a lower q than another", () => {

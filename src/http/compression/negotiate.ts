@@ -9,6 +9,8 @@ export type Coding = "zstd" | "br" | "gzip" | "identity";
 export interface Negotiated {
   /** The best coding for a body that is worth encoding. */
   readonly coding: Coding;
+  /** All that it takes, the best first. */
+  readonly accepted: readonly Coding[];
   /** Whether the client refuses bodies that are not encoded, so that even a small one must be. */
   readonly identityRefused: boolean;
 }
@@ -21,7 +23,7 @@ const Negotiator = createRequire(import.meta.url)("negotiator") as new (request:
 /** The server's preference where the client has none: the best ratio for the time. */
 const preferred: readonly Coding[] = ["zstd", "br", "gzip", "identity"];
 
-const plain: Negotiated = Object.freeze({ coding: "identity", identityRefused: false });
+const plain: Negotiated = Object.freeze<Negotiated>({ coding: "identity", accepted: ["identity"], identityRefused: false });
 
 /** Headers longer than this are decided each time instead of kept. */
 const maxKeptLength = 200;
@@ -34,7 +36,7 @@ function decide(acceptEncoding: string): Negotiated {
   const [coding] = accepted;
   // Nothing that we have is accepted: § 12.1 lets a server disregard the header, and a plain answer helps more than a 406.
   if (coding === undefined) return plain;
-  return Object.freeze({ coding, identityRefused: !accepted.includes("identity") });
+  return Object.freeze({ coding, accepted, identityRefused: !accepted.includes("identity") });
 }
 
 /** The coding for `acceptEncoding`. Without the header: none, for a client that can decode says so. */

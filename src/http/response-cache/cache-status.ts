@@ -21,6 +21,9 @@ const seconds = (ms: number): number => Math.floor(ms / 1_000);
 /** The request did not ask the cache, and why. */
 export const bypassed = (name: string, detail: string): string => `${name}; fwd=bypass${detailed(detail)}`;
 
+/** The request has a method that the cache is not asked for. */
+export const notAsked = (name: string): string => `${name}; fwd=method`;
+
 /** The cache was asked, but the request failed before it was known what stood there. */
 export const failed = (name: string): string => `${name}; fwd=miss`;
 

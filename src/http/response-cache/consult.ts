@@ -11,18 +11,18 @@
 import { Readable } from "node:stream";
 import { serialize } from "node:v8";
 import type { Cache, Demand, Fill as CacheFill, Findings, ReadOptions } from "../../cache/index.ts";
-import { addVary, sendBytes, sendFailure, sendFailureDocument, sendNothing, sendResult } from "../answer.ts";
+import { sendFailure, sendResult } from "../answer.ts";
 import { responseCacheChannel } from "../channels.ts";
-import { negotiateCoding } from "../compression/negotiate.ts";
 import type { Exchange } from "../exchange.ts";
 import { pathOf } from "../validation/request-input.ts";
-import { bypassed, cacheStatusOf, failed } from "./cache-status.ts";
-import { type AnswerOutcome, type FilledAnswer, PersonalAnswer, RefusedRequest, type ResponseEntry } from "./entry.ts";
+import { bypassed, cacheStatusOf, failed, notAsked } from "./cache-status.ts";
+import { type AnswerOutcome, type FilledAnswer, PersonalAnswer, RefusedRequest } from "./entry.ts";
 import { entryCodec } from "./entry-codec.ts";
-import { digestOf, namesEtag } from "./etag.ts";
+import { digestOf } from "./etag.ts";
 import { Fill } from "./fill.ts";
 import { keyOf } from "./key.ts";
 import type { CachePlan } from "./plan.ts";
+import { sendEntry } from "./send-entry.ts";
 import { demandOf, withToken } from "./tokens.ts";
 
 /** The cache as an app uses it. */
@@ -34,7 +34,27 @@ export interface ResponseCache {
   readonly release: string;
   /** What every answer has, by name. */
   readonly commonHeaders: ReadonlyMap<string, string>;
+  /** Cache-Status of answers to other methods, of what is no endpoint's, and of GETs that were refused before the cache was asked. */
+  readonly notAsked: string;
+  readonly noEndpoint: string;
+  readonly refused: string;
 }
+
+export const createResponseCache = (
+  cache: Cache,
+  name: string,
+  release: string,
+  commonHeaders: ReadonlyMap<string, string>,
+): ResponseCache =>
+  Object.freeze({
+    cache,
+    name,
+    release,
+    commonHeaders,
+    notAsked: notAsked(name),
+    noEndpoint: bypassed(name, "no-endpoint"),
+    refused: bypassed(name, "refused"),
+  });
 
 /** Answers a GET or HEAD without the cache. */
 type Direct = (exchange: Exchange) => void;
@@ -53,8 +73,7 @@ export function consult(exchange: Exchange, responseCache: ResponseCache, direct
     release: responseCache.release,
     path,
     search: url.slice(path.length + 1),
-    vary: plan.vary,
-    headers,
+    varied: plan.vary.map((name) => headers[name] ?? null),
     scope,
   });
   const demand = demandOf(exchange);
@@ -204,6 +223,8 @@ class Consultation implements ReadOptions<FilledAnswer> {
       return goPast(exchange, this.#responseCache, "authorization", this.#direct);
     this.#note(outcome);
     if (isOwn && !stored) return withToken(exchange, this.#fill!, () => sendEntry(exchange, value, outcome));
+    if (stored && this.#plan.scope === "public" && value.failure === undefined)
+      exchange.kit.answers?.learn(exchange.request, exchange.target!, this.#plan, this.#key);
     sendEntry(exchange, value, outcome);
   }
 
@@ -236,46 +257,3 @@ class Consultation implements ReadOptions<FilledAnswer> {
     });
   }
 }
-
-/** Sends an entry's bytes in the coding that the client prefers, or says that it has them already. */
-function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, ageMs }: AnswerOutcome): void {
-  const { reply, request } = exchange;
-  if (exchange.answered || reply.sent) return;
-  // What its handler took from another cache was old already when it was made.
-  if (state === "hit" || state === "stale" || entry.age > 0) reply.header("age", entry.age + Math.floor(ageMs / 1_000));
-  for (const { name, values } of entry.headers) if (values.length === 0) reply.removeHeader(name);
-  if (entry.failure) {
-    reply.headers(entry.headIn("identity"));
-    return sendFailureDocument(exchange, entry.failure);
-  }
-  const { coding: preferred, identityRefused } = negotiateCoding(request.headers["accept-encoding"]);
-  const coding = entry.codingFor(preferred, identityRefused);
-  const outerVary = reply.getHeader("vary"); // a plugin's, CORS for one
-  const ourStatus = reply.getHeader("cache-status");
-  reply.headers(entry.headIn(coding));
-  // Of a cache that the handler has asked: the nearest to the client stands last.
-  const innerStatus = reply.getHeader("cache-status");
-  if (innerStatus !== ourStatus) reply.header("cache-status", `${String(innerStatus)}, ${String(ourStatus)}`);
-  if (outerVary !== undefined && entry.vary !== "") reply.header("vary", addVary(String(outerVary), entry.vary));
-  reply.code(entry.status);
-
-  const etag = entry.etagIn(coding);
-  const ifNoneMatch = request.headers["if-none-match"];
-  if (etag !== undefined && ifNoneMatch !== undefined && namesEtag(ifNoneMatch, etag)) {
-    // RFC 9110 § 15.4.5: what describes the body is left out, the client has it.
-    for (const name of describesBody) reply.removeHeader(name);
-    reply.code(304);
-    return sendNothing(exchange);
-  }
-  if (etag === undefined) return sendNothing(exchange);
-  const body = entry.bodyIn(coding);
-  if (Buffer.isBuffer(body)) return sendBytes(exchange, body);
-  body.then(
-    (encoded) => {
-      if (!exchange.answered) sendBytes(exchange, encoded);
-    },
-    (error: unknown) => sendFailure(exchange, error),
-  );
-}
-
-const describesBody = ["content-type", "content-encoding", "content-disposition", "content-language"] as const;

@@ -2,12 +2,12 @@
 // so that a damaged or foreign value is a miss and never half an answer.
 //
 //   u8 format   u8 flags   u16 status   u32 age   u16 headers   { text32 name   u16 values   { text32 value } }
-//   text32 etag   text32 vary   bytes32 failure (JSON)   bytes32 body   u8 variants   { u8 coding   bytes32 }
+//   text32 etag   text32 vary   bytes32 failure (JSON)   bytes32 body   u8 variants   { u8 name   bytes32 }
 
 import type { Codec } from "../../cache/index.ts";
-import type { Coding } from "../compression/negotiate.ts";
 import type { Failure } from "../problem-table.ts";
 import { type FilledAnswer, ResponseEntry, type StoredHeader } from "./entry.ts";
+import { type EncodedName, encodedNames } from "./variants.ts";
 
 const format = 2;
 const compressible = 1;
@@ -15,9 +15,6 @@ const forAuthorized = 2;
 const hasEtag = 4;
 const hasFailure = 8;
 const knownFlags = 15;
-
-/** The position is the number that stands for it. */
-const codings: readonly Exclude<Coding, "identity">[] = ["zstd", "br", "gzip"];
 
 class Writer {
   readonly #parts: Uint8Array[] = [];
@@ -99,9 +96,10 @@ function encode(answer: FilledAnswer): Uint8Array {
   writer.text(vary);
   writer.bytes(failure ? Buffer.from(JSON.stringify(failure)) : Buffer.alloc(0));
   writer.bytes(body);
-  writer.number(variants.length, 1);
-  for (const [coding, bytes] of variants) {
-    writer.number(codings.indexOf(coding), 1);
+  const { encoded } = variants;
+  writer.number(encoded.length, 1);
+  for (const { name, body: bytes } of encoded) {
+    writer.number(encodedNames.indexOf(name as EncodedName), 1); // the identity is not among them
     writer.bytes(bytes);
   }
   return writer.finish();
@@ -132,11 +130,11 @@ function decode(bytes: Uint8Array): ResponseEntry {
   const vary = reader.text();
   const failure = reader.bytes();
   const body = reader.bytes();
-  const variants: [Exclude<Coding, "identity">, Buffer][] = [];
+  const encoded: [EncodedName, Buffer][] = [];
   for (let left = reader.number(1); left > 0; left--) {
-    const coding = codings[reader.number(1)];
-    if (coding === undefined) throw new RangeError("An entry has a coding that is not known here.");
-    variants.push([coding, reader.bytes()]);
+    const name = encodedNames[reader.number(1)];
+    if (name === undefined) throw new RangeError("An entry has a coding that is not known here.");
+    encoded.push([name, reader.bytes()]);
   }
   reader.end();
   return new ResponseEntry(
@@ -151,7 +149,7 @@ function decode(bytes: Uint8Array): ResponseEntry {
       age,
       failure: flags & hasFailure ? readFailure(failure.toString("utf8")) : undefined,
     },
-    variants,
+    encoded,
   );
 }
 

@@ -2,22 +2,17 @@
 // docs/response-cache.md.
 //
 // What every answer of an app has (security headers, request id) is not in it: an app whose common headers change changes them on what
-// the shared store holds, too. The heads, one per coding, are made once per process.
+// the shared store holds, too. Heads are made per process (head.ts), variants when the entry is hit again (variants.ts).
 
 import type { Outcome } from "../../cache/index.ts";
-import { encodeElsewhere, encodeNow } from "../compression/encode.ts";
-import type { Coding } from "../compression/negotiate.ts";
-import { compressionDefaults } from "../options.ts";
 import type { Failure } from "../problem-table.ts";
-import { etagIn } from "./etag.ts";
+import { type EncodedName, Variants } from "./variants.ts";
 
 /** A header of an answer in lower case; without values it takes one of the common headers away. */
 export interface StoredHeader {
   readonly name: string;
   readonly values: readonly string[];
 }
-
-type ContentCoding = Exclude<Coding, "identity">;
 
 /** What an entry is made of. */
 export interface EntryParts {
@@ -40,10 +35,14 @@ export interface EntryParts {
   readonly failure: Failure | undefined;
 }
 
-/** Beside body and headers: the object, its maps and heads. Measured with 10,000 entries: 700 to 1,100 bytes. */
+/** Beside body and headers: the object, its variants and their tags. Measured with 10,000 entries: 790 bytes and the tag. */
 const overheadBytes = 1_024;
 
+let entries = 0;
+
 export class ResponseEntry implements EntryParts {
+  /** Tells the entries of this process apart, for those who do not want to hold on to one. */
+  readonly serial: number = ++entries;
   readonly status: number;
   readonly headers: readonly StoredHeader[];
   readonly body: Buffer;
@@ -53,11 +52,10 @@ export class ResponseEntry implements EntryParts {
   readonly forAuthorized: boolean;
   readonly age: number;
   readonly failure: Failure | undefined;
-  readonly #variants = new Map<ContentCoding, Buffer | Promise<Buffer>>();
-  readonly #heads = new Map<Coding, Readonly<Record<string, string | string[]>>>();
-  #variantBytes = 0;
+  /** The body as it is, and encoded. */
+  readonly variants: Variants;
 
-  constructor(parts: EntryParts, variants: Iterable<readonly [ContentCoding, Buffer]> = []) {
+  constructor(parts: EntryParts, encoded: Iterable<readonly [EncodedName, Buffer]> = []) {
     this.status = parts.status;
     this.headers = parts.headers;
     this.body = parts.body;
@@ -67,20 +65,12 @@ export class ResponseEntry implements EntryParts {
     this.forAuthorized = parts.forAuthorized;
     this.age = parts.age;
     this.failure = parts.failure;
-    for (const [coding, bytes] of variants) this.#keep(coding, bytes);
+    this.variants = new Variants(parts.body, parts.etag, parts.compressible, encoded);
   }
 
-  /** The variants made so far. */
-  get variants(): readonly (readonly [ContentCoding, Buffer])[] {
-    return [...this.#variants].filter((variant): variant is [ContentCoding, Buffer] => Buffer.isBuffer(variant[1]));
-  }
-
-  /**
-   * What the memory tier counts: the body twice when it can be encoded. Its variants may take as much again and no more, so that they can be
-   * made at need without being counted anew.
-   */
+  /** What the memory tier counts: with all the room that variants may take, so that they can be made at need without being counted anew. */
   get bytes(): number {
-    let bytes = overheadBytes + this.body.length + this.#variantRoom;
+    let bytes = overheadBytes + this.body.length + this.variants.room;
     for (const { name, values } of this.headers) {
       bytes += 2 * name.length;
       for (const value of values) bytes += 2 * value.length;
@@ -89,68 +79,10 @@ export class ResponseEntry implements EntryParts {
     return bytes;
   }
 
-  get #variantRoom(): number {
-    return this.compressible && this.body.length > 0 ? this.body.length : 0;
-  }
-
-  /** Which of its codings a client gets that prefers `coding`. */
-  codingFor(coding: Coding, identityRefused: boolean): Coding {
-    if (!this.compressible || coding === "identity") return "identity";
-    return this.body.length < compressionDefaults.minBytes && !identityRefused ? "identity" : coding;
-  }
-
-  /** The body in `coding`, encoded at most once: on this thread when it is small, on another when it is not. */
-  bodyIn(coding: Coding): Buffer | Promise<Buffer> {
-    if (coding === "identity") return this.body;
-    const known = this.#variants.get(coding);
-    if (known) return known;
-    if (this.body.length <= compressionDefaults.asyncBytes) {
-      const encoded = encodeNow(coding, this.body);
-      this.#keep(coding, encoded);
-      return encoded;
-    }
-    const encoding = encodeElsewhere(coding, this.body).then(
-      (encoded) => {
-        this.#variants.delete(coding);
-        this.#keep(coding, encoded);
-        return encoded;
-      },
-      (error: unknown) => {
-        this.#variants.delete(coding);
-        throw error;
-      },
-    );
-    this.#variants.set(coding, encoding);
-    return encoding;
-  }
-
-  #keep(coding: ContentCoding, encoded: Buffer): void {
-    if (this.#variantBytes + encoded.length > this.#variantRoom) return; // does not shrink: made again for whoever insists
-    // zlib's output may be a view of a larger buffer, which would stay alive uncounted.
-    const exact = encoded.buffer.byteLength > encoded.length + 4_096 ? Buffer.from(encoded) : encoded;
-    this.#variants.set(coding, exact);
-    this.#variantBytes += exact.length;
-  }
-
-  etagIn(coding: Coding): string | undefined {
-    return this.etag && etagIn(this.etag, coding);
-  }
-
-  /** Everything but what differs from answer to answer, made once. */
-  headIn(coding: Coding): Readonly<Record<string, string | string[]>> {
-    const known = this.#heads.get(coding);
-    if (known) return known;
-    const head: Record<string, string | string[]> = {};
-    for (const { name, values } of this.headers) {
-      if (values.length === 1) head[name] = values[0]!;
-      else if (values.length > 1) head[name] = [...values];
-    }
-    if (this.vary !== "") head["vary"] = this.vary;
-    if (coding !== "identity") head["content-encoding"] = coding;
-    const etag = this.etagIn(coding);
-    if (etag !== undefined) head["etag"] = etag;
-    this.#heads.set(coding, Object.freeze(head));
-    return head;
+  /** The one value of a header; undefined when it has none, or several. */
+  header(sought: string): string | undefined {
+    for (const { name, values } of this.headers) if (name === sought) return values.length === 1 ? values[0] : undefined;
+    return undefined;
   }
 }
 

@@ -1,7 +1,6 @@
-// Entity tags (RFC 9110 § 8.8.3): one strong one per content coding, made once, and If-None-Match.
+// Entity tags (RFC 9110 § 8.8.3): one strong one per representation, and If-None-Match.
 
 import { hash } from "node:crypto";
-import type { Coding } from "../compression/negotiate.ts";
 
 /** 132 bits of SHA-256: nobody finds two bodies with the same tag. */
 export const digestOf = (bytes: Uint8Array | string): string => hash("sha256", bytes, "base64url").slice(0, 22);
@@ -12,9 +11,12 @@ const weak = /^W\/"[\x21\x23-\x7e\x80-\xff]*"$/;
 /** Whether `text` is an entity tag. */
 export const isEtag = (text: string): boolean => strong.test(text) || weak.test(text);
 
-/** The tag of a body in `coding`. A strong tag names exact bytes, so every coding has its own; a weak one names the content. */
-export function etagIn(etag: string, coding: Coding): string {
-  return coding === "identity" || etag.startsWith("W/") ? etag : `${etag.slice(0, -1)}-${coding}"`;
+/**
+ * The tag of a representation. A strong tag names exact bytes, so every one but the identity has its name in it; a weak one names the content,
+ * and is the same for all.
+ */
+export function etagIn(etag: string, representation: string): string {
+  return representation === "identity" || etag.startsWith("W/") ? etag : `${etag.slice(0, -1)}-${representation}"`;
 }
 
 const opaque = (etag: string): string => (etag.startsWith("W/") ? etag.slice(2) : etag);

@@ -2,7 +2,6 @@
 // spelled, the query's pairs in any order, the headers that the answer may differ by, and for whom it is.
 
 import { hash } from "node:crypto";
-import type { IncomingHttpHeaders } from "node:http";
 
 /** Longer keys are replaced by their hash, so that no client decides how much memory a key takes. */
 export const maxKeyLength = 256;
@@ -15,8 +14,8 @@ export interface KeyParts {
   readonly path: string;
   /** What follows "?", or empty. */
   readonly search: string;
-  readonly vary: readonly string[];
-  readonly headers: IncomingHttpHeaders;
+  /** Values of the headers that the answer may differ by, in the order of the policy; null: the request has none. */
+  readonly varied: readonly (string | readonly string[] | null)[];
   /** For whom: empty for everybody. */
   readonly scope: string;
 }
@@ -39,11 +38,11 @@ export function normaliseSearch(search: string): string {
  * stands for it.
  */
 export function keyOf(parts: KeyParts): string {
-  const { release, path, search, vary, headers, scope } = parts;
+  const { release, path, search, varied, scope } = parts;
   const asked = normaliseSearch(search);
   let key = asked === "" ? path : `${path}?${asked}`;
   if (key.includes(":")) key = key.replaceAll(":", " ");
-  if (vary.length > 0) key += ` vary ${hash("sha256", JSON.stringify(vary.map((name) => headers[name] ?? null)), "base64url")}`;
+  if (varied.length > 0) key += ` vary ${hash("sha256", JSON.stringify(varied), "base64url")}`;
   if (scope !== "") key += ` for ${scope}`;
   if (key.length > maxKeyLength) key = `sha256 ${hash("sha256", key, "base64url")}`;
   return `http:${release}:${key}`;
