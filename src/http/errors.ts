@@ -110,7 +110,7 @@ export const httpErrors = defineErrors({
     when: "The Range header asks for bytes beyond the end of the answer.",
     next: "Ask within the length that Content-Range names.",
     retryable: false,
-    message: (_: { contentRange: string }) => "The range begins beyond the end of what there is.",
+    message: (d: { contentRange: string }) => `The range begins beyond the end of what there is, which is "${d.contentRange}".`,
   },
   MILLRACE_HTTP_UNAUTHENTICATED: {
     when: "The endpoint needs a principal, and the request has no credentials or unusable ones.",

@@ -221,7 +221,7 @@ class NodeRequest implements FastRequest {
       return false;
     if (headers["if-match"] !== undefined || headers["if-modified-since"] !== undefined) return false;
     this.target = url!;
-    this.acceptEncoding = headers["accept-encoding"] as string | undefined;
+    this.acceptEncoding = headers["accept-encoding"];
     this.ifNoneMatch = headers["if-none-match"];
     this.#headers = headers;
     return true;

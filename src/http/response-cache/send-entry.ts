@@ -33,7 +33,7 @@ export function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, sto
   if (variants.identity.etag === undefined) return sendNothing(exchange);
 
   const { "accept-encoding": acceptEncoding, "if-none-match": ifNoneMatch, range } = request.headers;
-  const negotiated = negotiateCoding(acceptEncoding as string | undefined);
+  const negotiated = negotiateCoding(acceptEncoding);
   const known = ifNoneMatch === undefined ? undefined : variants.known(negotiated, ifNoneMatch);
   if (known !== undefined) {
     for (const name of describesBody) reply.removeHeader(name);
