@@ -6,6 +6,7 @@ import { cityEndpoints } from "./cities/endpoints.ts";
 import { forecastEndpoints } from "./forecasts/endpoints.ts";
 import type { Forecasts } from "./forecasts/forecasts.ts";
 import { observationEndpoints } from "./observations/endpoints.ts";
+import { pageEndpoints } from "./page/endpoints.ts";
 import { reportReadEndpoints } from "./reports/read-endpoints.ts";
 import { reportWriteEndpoints } from "./reports/write-endpoints.ts";
 import { userEndpoints } from "./users/endpoints.ts";
@@ -26,6 +27,7 @@ export function createWeather({ forecasts, ...options }: WeatherOptions): App {
       ...userEndpoints,
       ...reportReadEndpoints,
       ...reportWriteEndpoints,
+      ...pageEndpoints,
     ],
     ...options,
   });

@@ -37,6 +37,7 @@ The weather service is up at ${url}
   weather   ${weather}
   queue     none yet
   docs      ${url}/docs
+  page      ${url} in a browser
 
   curl '${url}/cities?q=sao+p&limit=3'
   curl '${url}/cities/5809844/observations?limit=2'
