@@ -99,3 +99,16 @@ export interface TaskScheduleMessage {
 }
 
 export const taskScheduleChannel = defineChannel<TaskScheduleMessage>("millrace:tasks:schedule");
+
+/** Rows of the outbox were relayed to the store, or could not be. Silent when there was nothing to do. */
+export interface TaskOutboxMessage {
+  /** What begins the store's keys. */
+  readonly store: string;
+  /** How many enqueue() calls. */
+  readonly rows: number;
+  readonly durationMs: number;
+  /** Why not all: they are tried again. */
+  readonly error: unknown;
+}
+
+export const taskOutboxChannel = defineChannel<TaskOutboxMessage>("millrace:tasks:outbox");

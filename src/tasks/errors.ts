@@ -42,5 +42,23 @@ export const tasksErrors = defineErrors({
     retryable: false,
     message: (d: { reason: string }) =>
       `The tables for tasks are not there: ${d.reason}. Call createTasks() on this database first.`,
+  MILLRACE_TASKS_REDIS_UNSUITABLE: {
+    when: "A Redis that cannot be trusted with tasks: it would evict them, it is a replica, or it is too old.",
+    next: "Set maxmemory-policy to noeviction, or use a Redis of its own for tasks.",
+    retryable: false,
+    message: (d: { server: string; reason: string }) => `Redis at ${d.server} cannot keep tasks: ${d.reason}`,
+  },
+  MILLRACE_TASKS_OUTBOX_MISSING: {
+    when: "A task that is kept in Redis is enqueued in a transaction of PostgreSQL, and there is no outbox.",
+    next: "Pass redisTaskStore({ outbox: database }) and call setup() once, which createTasks() does.",
+    retryable: false,
+    message: (d: { reason: string }) =>
+      `A transaction cannot enqueue into Redis without an outbox: ${d.reason} Pass redisTaskStore({ outbox: database }).`,
+  },
+  MILLRACE_TASKS_OUTBOX_REFUSED: {
+    when: "The table of the outbox does not exist, and the database role may not make it.",
+    next: "Let a role that may create the schema `millrace` run the program once; then grant usage of the schema, and select, insert and delete on the table.",
+    retryable: false,
+    message: (d: { reason: string }) => `The table millrace.task_outbox cannot be made: ${d.reason}`,
   },
 });

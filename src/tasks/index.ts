@@ -17,6 +17,8 @@ export {
   uniqueDefaults,
 } from "./options.ts";
 export { type PostgresTaskStoreOptions, postgresTaskStore, postgresTaskStoreDefaults } from "./postgres/store.ts";
+export { type RedisTaskStoreOptions, redisTaskStoreDefaults } from "./redis/options.ts";
+export { redisTaskStore } from "./redis/store.ts";
 export type * from "./store.ts";
 export {
   type AnyTask,
