@@ -11,7 +11,10 @@ export interface RedisScript {
   readonly sha: string;
 }
 
-/** Declares a script. It must touch only the keys that it is given, all of one slot, and read its arguments from ARGV. */
+/**
+ * Declares a script. It must touch only keys of the one slot of those that it is given: these, or keys that it derives from them and that
+ * have their tag. It reads its arguments from ARGV.
+ */
 export function defineScript(name: string, source: string): RedisScript {
   return Object.freeze({ name, source, sha: createHash("sha1").update(source).digest("hex") });
 }

@@ -42,6 +42,7 @@ export const tasksErrors = defineErrors({
     retryable: false,
     message: (d: { reason: string }) =>
       `The tables for tasks are not there: ${d.reason}. Call createTasks() on this database first.`,
+  },
   MILLRACE_TASKS_REDIS_UNSUITABLE: {
     when: "A Redis that cannot be trusted with tasks: it would evict them, it is a replica, or it is too old.",
     next: "Set maxmemory-policy to noeviction, or use a Redis of its own for tasks.",

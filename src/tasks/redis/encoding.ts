@@ -86,8 +86,9 @@ export function enqueueArguments({ tasks, groups }: FlatBatch, row = ""): string
   return [...counts, "json", ...parts];
 }
 
-/** A reply's text, or undefined. */
-const text = (value: unknown): string | undefined => (value === null || value === undefined ? undefined : String(value));
+/** A reply's text, which comes as a Buffer, or undefined. */
+export const textOf = (value: unknown): string | undefined =>
+  value === null || value === undefined ? undefined : String(value as Buffer);
 
 const msOf = (value: unknown): number => Number(String(value)) / 1_000;
 
@@ -109,8 +110,8 @@ export function claimedOf(reply: readonly unknown[], lease: string): ClaimedTask
     priority: Number(String(rank)) as PriorityRank,
     enqueuedAtMs: msOf(enqueued),
     dueAtMs: msOf(due),
-    progress: text(progress),
-    group: text(group),
+    progress: textOf(progress),
+    group: textOf(group),
   };
 }
 
@@ -162,7 +163,7 @@ export function groupResultOf(reply: readonly unknown[]): GroupResult {
     id: String(id),
     name: String(name),
     state: states[String(state)] as GroupResult["state"],
-    result: text(result),
-    error: text(error),
+    result: textOf(result),
+    error: textOf(error),
   };
 }

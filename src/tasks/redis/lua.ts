@@ -106,11 +106,8 @@ local function makeRoom(id, c)
 end
 `;
 
-/**
- * Enqueueing. A batch is a flat list of texts, seven a task: id, queue, name, rank, due (microseconds since 1970, or from now after "~"),
- * body, and what is rare as JSON or "". flush() must follow. `unique` says whether unique keys are asked for.
- */
-const adding = `
+/** Whose a unique key is: a task's for as long as it holds it, not the key's own; so nobody has to give it back. */
+const holder = `
 local function holder(key)
   local value = call('GET', base .. ':u:' .. key)
   if not value then return nil end
@@ -120,6 +117,13 @@ local function holder(key)
   if t[1] == 'w' and (kind == 'f' or tonumber(t[2]) == 0) or t[1] == 'a' and kind == 'f' then return id end
   return nil
 end
+`;
+
+/**
+ * Enqueueing. A batch is a flat list of texts, seven a task: id, queue, name, rank, due (microseconds since 1970, or from now after "~"),
+ * body, and what is rare as JSON or "". flush() must follow. `unique` says whether unique keys are asked for.
+ */
+const adding = `
 local added, newIds, newQueues, places, forgotten = 0, {}, {}, {}, {}
 local function add(list, i, unique)
   local id, q, rank, due, body, rare = list[i], list[i + 1], list[i + 3], list[i + 4], list[i + 5], list[i + 6]
@@ -304,9 +308,10 @@ export const lua = {
   pacing,
   looking,
   score,
-  enqueue: [telling, score, waiting, adding],
-  move: [telling, score, waiting, adding, ending],
-  settle: [telling, score, waiting, adding, ending, holding],
+  holder,
+  enqueue: [telling, score, waiting, holder, adding],
+  move: [telling, score, waiting, holder, adding, ending],
+  settle: [telling, score, waiting, holder, adding, ending, holding],
 } as const;
 
 /** A script of pieces and its body. */

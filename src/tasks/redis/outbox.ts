@@ -30,6 +30,8 @@ const lookAgainMs = 25;
 export interface OutboxTarget {
   /** Relays a batch; must do nothing when `row` was relayed before and not forgotten since. */
   relay(row: string, batch: FlatBatch): Promise<void>;
+  /** Who holds unique keys now. */
+  holders(keys: readonly string[]): Promise<readonly (string | undefined)[]>;
   /** The rows are deleted, and need not be remembered. */
   forget(rows: readonly string[]): Promise<void>;
 }
@@ -93,10 +95,16 @@ export class Outbox {
     this.#sweepLater();
   }
 
-  /** One round trip. What Redis will say of unique keys is not known yet: every task counts as accepted. */
-  async add(batch: EnqueueBatch, transaction: EnqueueTransaction): Promise<readonly EnqueueOutcome[]> {
+  /**
+   * One round trip to the database. Unique keys are asked for now and again by the relay, because only then the task is there: of two
+   * transactions at once, or while Redis is away, both are told that theirs is accepted, and the second one's task is not made.
+   */
+  async add(given: EnqueueBatch, transaction: EnqueueTransaction): Promise<readonly EnqueueOutcome[]> {
+    const earlier = await this.#holders(given);
+    const outcomes = given.tasks.map(({ id }) => ({ id: earlier.get(id) ?? id, accepted: !earlier.has(id) }));
+    const batch = { ...given, tasks: given.tasks.filter(({ id }) => !earlier.has(id)) };
     const [first] = batch.tasks;
-    if (!first) return [];
+    if (!first) return outcomes;
     const statement = sql`
       insert into millrace.task_outbox (store, row_id, batch)
       values (${this.#store}, ${first.id}::uuid, ${JSON.stringify(flatBatch(batch))}::json)`;
@@ -113,7 +121,27 @@ export class Outbox {
       throw tasksErrors.create("MILLRACE_TASKS_OUTBOX_MISSING", { reason: "its table is not there; setup() makes it." }, error);
     }
     this.#sweepLater();
-    return batch.tasks.map(({ id }) => ({ id, accepted: true }));
+    return outcomes;
+  }
+
+  /** From tasks whose unique key is held to who holds it. Members of groups are left to the relay, which counts them. */
+  async #holders({ tasks, groups = [] }: EnqueueBatch): Promise<ReadonlyMap<string, string>> {
+    const holders = new Map<string, string>();
+    const asking = groups.length > 0 ? [] : tasks.filter(({ unique }) => unique);
+    if (asking.length === 0) return holders;
+    try {
+      const held = await this.#target.holders(asking.map(({ unique }) => unique!.key));
+      for (const [i, { id }] of asking.entries()) if (held[i] !== undefined && held[i] !== id) holders.set(id, held[i]);
+      const firstOfKey = new Map<string, string>();
+      for (const { id, unique } of asking) {
+        const first = firstOfKey.get(unique!.key);
+        if (first === undefined) firstOfKey.set(unique!.key, id);
+        else if (!holders.has(id)) holders.set(id, first);
+      }
+    } catch {
+      // Redis is away: the transaction goes on, and the relay judges.
+    }
+    return holders;
   }
 
   /** Relays what has committed. Never fails: what cannot be relayed now waits for the next look. */

@@ -6,7 +6,7 @@ import { lua, storeScript } from "./lua.ts";
 /** Keys that a fetch looks at in vain before it gives up: each goes out of the list, so that the next fetch sees others. */
 const keysInVain = 1_000;
 
-/** Members of groups, and tasks, whose names of places are read at once. */
+/** In microseconds. */
 const day = 86_400_000_000;
 
 /**
@@ -45,6 +45,15 @@ for g, others in pairs(new) do
 end
 flush()
 tell()
+return out`,
+);
+
+/** ARGV: unique keys. Answers the id of who holds each, or nil. */
+export const holdersScript = storeScript(
+  "holders",
+  [lua.holder],
+  `local out = {}
+for i = 1, #ARGV do out[i] = holder(ARGV[i]) or false end
 return out`,
 );
 

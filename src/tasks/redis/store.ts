@@ -44,6 +44,7 @@ import {
   groupResultOf,
   recordOf,
   stateCodes,
+  textOf,
 } from "./encoding.ts";
 import { Events } from "./events.ts";
 import { type RedisTaskStoreOptions, redisTaskStoreChecks, redisTaskStoreDefaults } from "./options.ts";
@@ -122,6 +123,10 @@ class RedisTaskStore implements TaskStore {
       const target = {
         relay: async (row: string, batch: FlatBatch) => {
           await this.#run("relay", scripts.enqueueScript, enqueueArguments(batch, row));
+        },
+        holders: async (keys: readonly string[]) => {
+          const reply = await this.#run("enqueue", scripts.holdersScript, keys);
+          return reply.map(textOf);
         },
         forget: async (rows: readonly string[]) => {
           await this.#connection.command("zrem", [`${this.#base}:o`, ...rows]);
@@ -207,9 +212,9 @@ class RedisTaskStore implements TaskStore {
     return us === null ? undefined : Number(us) / 1_000;
   }
 
-  subscribe(listener: (event: StoreEvent) => void): Promise<Closeable> {
+  async subscribe(listener: (event: StoreEvent) => void): Promise<Closeable> {
     this.#lifecycle.assertOpen();
-    return this.#events.add(listener);
+    return await this.#events.add(listener);
   }
 
   async show(id: string): Promise<TaskRecord | undefined> {
@@ -376,8 +381,8 @@ function pushSettlement(args: RedisArgument[], settlement: Settlement): void {
   const { id, attempt, lease } = settlement.task;
   switch (settlement.kind) {
     case "complete": {
-      const { result = "", keepMs, then } = settlement;
-      args.push("c", id, attempt, lease, Math.ceil(keepMs), result, then ? JSON.stringify(flatBatch(then)) : "");
+      const { result = "", keepMs, next } = settlement;
+      args.push("c", id, attempt, lease, Math.ceil(keepMs), result, next ? JSON.stringify(flatBatch(next)) : "");
       break;
     }
     case "dead":
