@@ -88,7 +88,7 @@ export function enqueueArguments({ tasks, groups }: FlatBatch, row = ""): string
 
 /** A reply's text, which comes as a Buffer, or undefined. */
 export const textOf = (value: unknown): string | undefined =>
-  value === null || value === undefined ? undefined : String(value as Buffer);
+  Buffer.isBuffer(value) || typeof value === "string" ? value.toString() : undefined;
 
 const msOf = (value: unknown): number => Number(String(value)) / 1_000;
 
