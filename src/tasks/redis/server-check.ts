@@ -30,7 +30,7 @@ export async function checkServer(connection: RedisConnection, base: string): Pr
     warned.add(server);
     process.emitWarning(
       `Redis at ${server} has no append-only file (appendonly no): when it restarts, tasks since its last snapshot are lost.`,
-      { code: "MILLRACE_TASKS_REDIS_NOT_DURABLE" },
+      "MillraceWarning",
     );
   }
   await connection.command("set", [`${base}:v`, formatVersion, "NX"]);
