@@ -4,6 +4,7 @@ export * from "./cache/index.ts";
 export * from "./concurrency/index.ts";
 export * from "./core/index.ts";
 export * from "./database/index.ts";
+export * from "./etl/index.ts";
 export * from "./freshness/index.ts";
 export * from "./http/index.ts";
 export * from "./tasks/index.ts";

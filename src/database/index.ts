@@ -16,6 +16,7 @@ export {
   queryChannel,
   transactionChannel,
 } from "./channels.ts";
+export { type CopyOptions, copyInto } from "./copy.ts";
 export { type Database, createDatabase } from "./database.ts";
 export {
   type EmbeddedPostgres,
