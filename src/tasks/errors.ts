@@ -62,4 +62,41 @@ export const tasksErrors = defineErrors({
     retryable: false,
     message: (d: { reason: string }) => `The table millrace.task_outbox cannot be made: ${d.reason}`,
   },
+  MILLRACE_TASKS_NO_DATABASE: {
+    when: "A handler asks for its database, but createTasks() was given only a store.",
+    next: "Pass `database` to createTasks().",
+    retryable: false,
+    message: (d: { task: string }) => `Task "${d.task}" asks for a database, and createTasks() was given none.`,
+  },
+  MILLRACE_TASKS_RESULT_INVALID: {
+    when: "What a handler has returned cannot be kept: it is no JSON, or too large. The work is done, so that it is not tried again.",
+    next: "Return plain data of less than a million characters; keep larger things elsewhere and return where.",
+    retryable: false,
+    message: (d: { task: string; reason: string }) => `The result of task "${d.task}" ${d.reason}.`,
+  },
+  MILLRACE_TASKS_CRASHED: {
+    when: "A task is given up because its workers died or fell silent with it until no attempt was left.",
+    next: "Look for what ends the process (memory, native code, an endless loop), then redrive it.",
+    retryable: false,
+    message: (d: { task: string; attempts: number }) =>
+      `Task "${d.task}" was begun ${d.attempts} times, and no attempt has come to an end.`,
+  },
+  MILLRACE_TASKS_CANCELLED: {
+    when: "The reason for which a running task is aborted after cancel().",
+    next: "Nothing: whoever cancelled it needs no more of it.",
+    retryable: false,
+    message: (d: { task: string }) => `Task "${d.task}" was cancelled.`,
+  },
+  MILLRACE_TASKS_LEASE_LOST: {
+    when: "The reason for which a running task is aborted when its worker could not prolong its lease: another one may have it by now.",
+    next: "Nothing for the task; if it happens often, the process is blocked for longer than `lease`, or the store was away.",
+    retryable: true,
+    message: (d: { task: string }) => `Task "${d.task}" was taken from this worker: its lease was not prolonged in time.`,
+  },
+  MILLRACE_TASKS_DRAINED: {
+    when: "The reason for which a running task is aborted when its worker stops and the time for draining is over. It is handed back.",
+    next: "Nothing: another worker begins it anew. Give close() more time with `drain`.",
+    retryable: true,
+    message: (d: { task: string }) => `The worker stops, and task "${d.task}" did not end in time; it is handed back.`,
+  },
 });

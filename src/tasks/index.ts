@@ -1,4 +1,5 @@
 export * from "./channels.ts";
+export { createTasks } from "./create-tasks.ts";
 export { tasksErrors } from "./errors.ts";
 export {
   type ConcurrencyOptions,

@@ -41,16 +41,17 @@ export interface TaskRun<Input> {
   /** The same as a deadline; `db` listens to it by itself. */
   readonly deadline: Deadline;
   /** Says how far it is, as any JSON; the latest is kept, about once a second. Cheap enough for every row. */
-  progress(value: unknown): void;
+  progress(this: void, value: unknown): void;
   /** Writes lines that carry the task's id, name and attempt. */
   readonly log: TaskLogger;
   /** The database of createTasks(). @throws MILLRACE_TASKS_NO_DATABASE when it has none */
   readonly db: Database;
   /**
    * For a handler that must not have its effect twice: true in the first transaction that claims `key` and commits, false in every later
-   * one. Default key: the task's id, which all attempts share. Claims are kept for 30 days. See docs/tasks.md.
+   * one. Keys are those of the task's name; default: the task's id, which all attempts share. Claims are kept for 30 days.
+   * See docs/tasks.md.
    */
-  claim(tx: Transaction, key?: string): Promise<boolean>;
+  claim(this: void, tx: Transaction, key?: string): Promise<boolean>;
 }
 
 /** Where a task is put: a transaction, a database, or the handle of createTasks(). */
