@@ -9,5 +9,6 @@ export * from "./freshness/index.ts";
 export * from "./http/index.ts";
 export * from "./tasks/index.ts";
 export * from "./http-caching/index.ts";
+export * from "./proxy/index.ts";
 export * from "./upstream/index.ts";
 export * from "./redis/index.ts";

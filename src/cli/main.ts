@@ -6,6 +6,7 @@ import { MillraceError } from "../core/index.ts";
 import { cache } from "./cache.ts";
 import { db } from "./db.ts";
 import { freshness } from "./freshness.ts";
+import { proxy } from "./proxy.ts";
 
 const packageVersion = (): string => {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -28,7 +29,8 @@ export async function run(args: readonly string[]): Promise<number> {
     .enablePositionalOptions()
     .addCommand(db())
     .addCommand(freshness())
-    .addCommand(cache());
+    .addCommand(cache())
+    .addCommand(proxy());
   for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
     command.exitOverride().helpOption("-h, --help", "print this help").helpCommand(false);
   }

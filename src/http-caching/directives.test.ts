@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";
-import { mostSeconds, parseDirectives, parseTargeted } from "./directives.ts";
+import { mostSeconds, parseDirectives, parseSurrogate, parseTargeted } from "./directives.ts";
 import { Fields } from "./fields.ts";
 
 const maxAgeOf = (...lines: string[]) => parseDirectives(lines).seconds("max-age");
@@ -117,5 +117,22 @@ suite("a targeted field", () => {
     assert.equal(of("max-age=10.5")?.seconds("max-age"), undefined);
     assert.equal(of("max-age=-1")?.seconds("max-age"), "invalid");
     assert.equal(of("max-age=(1 2), no-store")?.has("no-store"), true);
+  });
+});
+
+suite("Surrogate-Control", () => {
+  const of = (value: string) => parseSurrogate(new Fields(["Surrogate-Control", value]), "mine");
+
+  test("counts for all surrogates, or for the one that it names", () => {
+    assert.equal(of("max-age=60")?.seconds("max-age"), 60);
+    assert.equal(of("max-age=60;mine, max-age=5;other")?.seconds("max-age"), 60);
+    assert.equal(of("no-store;mine")?.has("no-store"), true);
+    assert.equal(of("max-age=60+30")?.seconds("stale-while-revalidate"), 30);
+    assert.equal(of("max-age =60")?.seconds("max-age"), "invalid");
+  });
+
+  test("says nothing when it says neither whether nor how long", () => {
+    for (const value of ["max-age=60;other", "foo", 'content="ESI/1.0"', "no-store-remote", ""])
+      assert.equal(of(value), undefined, value);
   });
 });

@@ -166,3 +166,20 @@ export function parseTargeted(fields: Fields, name: string): Directives | undefi
   }
   return new Directives(list.all);
 }
+
+/**
+ * The directives of Surrogate-Control (W3C's Edge Architecture of 2001), from before there were targeted fields: those for every
+ * surrogate and those for the one of this name. Undefined: none of them says whether or how long the answer is stored.
+ */
+export function parseSurrogate(fields: Fields, surrogate: string): Directives | undefined {
+  const mine = fields.lines("surrogate-control").flatMap((line) =>
+    listMembers(line).flatMap((member) => {
+      const [directive = "", target] = member.split(";", 2);
+      return target === undefined || target.trim() === surrogate ? [directive.trim()] : [];
+    }),
+  );
+  // `max-age=600+300`: fresh for 600 s, and usable for 300 s more while it is made anew or cannot be had.
+  const split = mine.map((member) => member.replace(/^(max-age=\d+)\+(\d+)$/i, "$1, stale-while-revalidate=$2, stale-if-error=$2"));
+  const directives = parseDirectives(split);
+  return directives.has("max-age") || directives.has("no-store") ? directives : undefined;
+}

@@ -1,5 +1,5 @@
 export { type CacheStatus, formatCacheStatus } from "./cache-status.ts";
-export { Directives, parseDirectives, parseTargeted } from "./directives.ts";
+export { Directives, parseDirectives, parseSurrogate, parseTargeted } from "./directives.ts";
 export { Fields, type FlatFields, endToEnd, isToken, listMembers } from "./fields.ts";
 export { dateOf } from "./freshness.ts";
 export { formatHttpDate, parseHttpDate } from "./http-date.ts";

@@ -18,6 +18,11 @@ export interface CachingRulesOptions {
    * `["cdn-cache-control"]` for a shared cache, none for a private one.
    */
   readonly targets?: readonly string[] | undefined;
+  /**
+   * The name of the surrogate that this cache is: then Surrogate-Control counts where no targeted field is there. Default: it does
+   * not count.
+   */
+  readonly surrogate?: string | undefined;
   /** How long after its time an answer may stand in for one that the origin fails to give, where it does not say. Default "1h". */
   readonly staleIfError?: Duration | undefined;
   /**
@@ -48,6 +53,7 @@ export const cachingRulesChecks = {
   heuristic: boolean,
   maxHeuristic: duration(),
   targets: fieldNames,
+  surrogate: { expected: "a token", read: (value: string) => (isToken(value) ? value : undefined) },
   staleIfError: duration(),
   setCookie: oneOf("explicit", "store", "refuse"),
 } as const satisfies OptionChecks<CachingRulesOptions>;

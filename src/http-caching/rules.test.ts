@@ -47,6 +47,7 @@ suite("what may be stored", () => {
     assert.equal(why({ ETag: '"a"' }), undefined);
     assert.equal(why({ "Last-Modified": at(-60) }), undefined);
     assert.equal(why(cc("no-cache", { ETag: '"a"' })), undefined);
+    assert.equal(why(cc('max-age=60, no-cache="x-a"')), undefined);
     assert.equal(why({ ETag: '"a"' }, {}, 302), "no-freshness");
     assert.equal(why(cc("public", { ETag: '"a"' }), {}, 302), undefined);
   });

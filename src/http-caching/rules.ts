@@ -39,6 +39,7 @@ export function createCachingRules(given: CachingRulesOptions = {}): CachingRule
     heuristic: options.heuristic,
     maxHeuristicMs: options.maxHeuristic,
     targets: options.targets ?? (options.shared ? ["cdn-cache-control"] : []),
+    surrogate: options.surrogate,
     setCookie: options.setCookie,
   };
   return {

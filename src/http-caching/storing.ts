@@ -9,6 +9,7 @@ import { varyOf } from "./vary.ts";
 
 export interface StoringRules extends LifetimeRules {
   readonly targets: readonly string[];
+  readonly surrogate: string | undefined;
   readonly setCookie: "explicit" | "store" | "refuse";
 }
 
@@ -69,7 +70,7 @@ function isUsableMethod(request: RequestHead, response: ResponseHead, lifetime: 
 
 /** Undefined: it may be stored. Otherwise the first reason that forbids it. */
 export function whyUnstorable(request: RequestHead, response: ResponseHead, rules: StoringRules): Unstorable | undefined {
-  const policy = policyOf(response.fields, rules.targets);
+  const policy = policyOf(response.fields, rules.targets, rules.surrogate);
   const { directives } = policy;
   const lifetime = lifetimeOf(response, policy, rules);
   const { status, fields } = response;
@@ -88,9 +89,9 @@ export function whyUnstorable(request: RequestHead, response: ResponseHead, rule
     if (fields.has("set-cookie") && !maySetCookie(policy, rules)) return "set-cookie";
   }
   if (varyOf(fields) === "any") return "vary";
-  if (isExplicit(lifetime)) return isOfUse(response, directives.has("no-cache"), lifetime) ? undefined : "no-freshness";
+  if (isExplicit(lifetime)) return isOfUse(response, directives.isUnqualified("no-cache"), lifetime) ? undefined : "no-freshness";
   const mayWithout = isHeuristicallyCacheable(status) || directives.has("public");
-  return mayWithout && isOfUse(response, directives.has("no-cache"), lifetime) ? undefined : "no-freshness";
+  return mayWithout && isOfUse(response, directives.isUnqualified("no-cache"), lifetime) ? undefined : "no-freshness";
 }
 
 function maySetCookie(policy: ResponsePolicy, { setCookie }: StoringRules): boolean {
@@ -106,7 +107,7 @@ function isOfUse(response: ResponseHead, mustValidate: boolean, lifetime: Lifeti
 
 /** What is known of an answer from its head. */
 export function factsOf(response: ResponseHead, rules: StoringRules): Facts {
-  const policy = policyOf(response.fields, rules.targets);
+  const policy = policyOf(response.fields, rules.targets, rules.surrogate);
   const { directives } = policy;
   const lifetime = lifetimeOf(response, policy, rules);
   const mustValidate = directives.isUnqualified("no-cache");
@@ -127,7 +128,7 @@ export function factsOf(response: ResponseHead, rules: StoringRules): Facts {
 
 /** What of an answer is kept: not the fields that `no-cache` and, in a shared cache, `private` name (§ 5.2.2.4, 5.2.2.7), nor Age. */
 export function storedFields(response: ResponseHead, rules: StoringRules): Fields {
-  const { directives } = policyOf(response.fields, rules.targets);
+  const { directives } = policyOf(response.fields, rules.targets, rules.surrogate);
   const dropped = new Set(["age", ...directives.fieldNames("no-cache")]);
   if (rules.shared) for (const name of directives.fieldNames("private")) dropped.add(name);
   return response.fields.without((name) => dropped.has(name));

@@ -20,6 +20,7 @@ export const floors: Readonly<Record<string, number>> = {
   overload: 3,
   freshness: 4,
   http: 5,
+  proxy: 5,
   cluster: 6,
   observe: 6,
   profile: 7,
