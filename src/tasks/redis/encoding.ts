@@ -65,20 +65,29 @@ export const flatBatch = ({ tasks, groups = [] }: EnqueueBatch): FlatBatch => ({
 const textsPerTask = 7;
 const dueAt = 4;
 
-/** The batch with its delays counted from `elapsedUs` ago: what was due is due since then, and comes before what came later. */
+/** The batch with what is left of its delays after `elapsedUs`. What has none is due when it is relayed, so that rows keep their order. */
 export const delayedSince = ({ tasks, groups }: FlatBatch, elapsedUs: number): FlatBatch => ({
   tasks: tasks.map((text, i) =>
-    i % textsPerTask === dueAt && text.startsWith("~") ? `~${Number(text.slice(1)) - elapsedUs}` : text,
+    i % textsPerTask === dueAt && text.startsWith("~") ? `~${Math.max(0, Number(text.slice(1)) - elapsedUs)}` : text,
   ),
   groups,
 });
 
+/** Arguments of the script relay. */
+export const relayArguments = (row: string, { tasks, groups }: FlatBatch): [string, string] => [
+  row,
+  JSON.stringify({ tasks, groups }),
+];
+
+/** How many tasks. */
+export const sizeOf = ({ tasks }: FlatBatch): number => tasks.length / textsPerTask;
+
 /** Texts that go as arguments of one command; Redis takes a million. Beyond, they go as JSON. */
 const mostArguments = 100_000;
 
-/** Arguments of the script enqueue. `row` is of the outbox, or "". */
-export function enqueueArguments({ tasks, groups }: FlatBatch, row = ""): string[] {
-  const counts = [row, String(tasks.length / textsPerTask), String(groups.length / 5)];
+/** Arguments of the script enqueue. */
+export function enqueueArguments({ tasks, groups }: FlatBatch): string[] {
+  const counts = [String(tasks.length / textsPerTask), String(groups.length / 5)];
   const texts = [...tasks, ...groups];
   if (texts.length <= mostArguments) return [...counts, ...texts];
   const parts: string[] = [];

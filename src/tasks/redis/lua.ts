@@ -236,6 +236,30 @@ local function again(task, delay, attempt, ...)
 end
 `;
 
+/** A batch: its tasks from `at` of a list, its groups from `atGroups` of another. */
+const accepting = `
+local function accept(list, at, tasks, groupList, atGroups, groups)
+  local new, out = {}, {}
+  for i = 0, groups - 1 do
+    local g = atGroups + i * 5
+    if addGroup(groupList, g) then new[groupList[g]] = 0 end
+  end
+  for i = 0, tasks - 1 do
+    local id, made = add(list, at + i * 7, true)
+    out[#out + 1] = id
+    out[#out + 1] = made
+    local rare = made == 0 and list[at + i * 7 + 6] or ''
+    local g = rare ~= '' and cjson.decode(rare).g
+    if g and new[g] then new[g] = new[g] + 1 end
+  end
+  -- A member that was there already by its unique key is another's: its group does not wait for it.
+  for g, others in pairs(new) do
+    if others > 0 then leave(g, others) end
+  end
+  return out
+end
+`;
+
 /**
  * What active tasks leave. held() is whether a lease is good; what it finds is read once, because tasks that were let go of in this script
  * are only taken out of the places of the active by letGo(), all together.
@@ -311,6 +335,7 @@ export const lua = {
   holder,
   enqueue: [telling, score, waiting, holder, adding],
   move: [telling, score, waiting, holder, adding, ending],
+  batch: [telling, score, waiting, holder, adding, ending, accepting],
   settle: [telling, score, waiting, holder, adding, ending, holding],
 } as const;
 

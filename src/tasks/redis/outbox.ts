@@ -15,7 +15,7 @@ import { type Database, type Queryable, enterKitSchema, sql, unobserved } from "
 import { taskOutboxChannel } from "../channels.ts";
 import { tasksErrors } from "../errors.ts";
 import type { EnqueueBatch, EnqueueOutcome, EnqueueTransaction } from "../store.ts";
-import { type FlatBatch, delayedSince, flatBatch } from "./encoding.ts";
+import { type FlatBatch, delayedSince, flatBatch, sizeOf } from "./encoding.ts";
 
 /** First key of the lock that lets one process relay at a time ("milo"); the second is the store's hash. */
 const relayLockClass = 0x6d_69_6c_6f;
@@ -26,21 +26,28 @@ const rowsPerPass = 500;
 /** Until the next look when another process is relaying: it may have looked before our row had committed. */
 const lookAgainMs = 25;
 
+/** Tasks that are relayed in one script, a few more if they are of one row: it holds up Redis for some milliseconds. */
+const tasksPerRelay = 1_000;
+
+/** A batch that waits for Redis. */
+export interface OutboxRow {
+  readonly row: string;
+  readonly batch: FlatBatch;
+}
+
+interface StoredRow extends OutboxRow {
+  readonly seq: string;
+  readonly elapsedUs: number;
+}
+
 /** Where rows go. */
 export interface OutboxTarget {
-  /** Relays a batch; must do nothing when `row` was relayed before and not forgotten since. */
-  relay(row: string, batch: FlatBatch): Promise<void>;
+  /** Relays rows, all or none, in their order; skips those that were relayed before and not forgotten since. */
+  relay(rows: readonly OutboxRow[]): Promise<void>;
   /** Who holds unique keys now. */
   holders(keys: readonly string[]): Promise<readonly (string | undefined)[]>;
   /** The rows are deleted, and need not be remembered. */
   forget(rows: readonly string[]): Promise<void>;
-}
-
-interface OutboxRow {
-  readonly seq: string;
-  readonly row: string;
-  readonly batch: FlatBatch;
-  readonly elapsedUs: number;
 }
 
 const isOurs = (on: EnqueueTransaction): on is Extract<EnqueueTransaction, { afterCommit: unknown }> => "afterCommit" in on;
@@ -217,14 +224,19 @@ export class Outbox {
           }>`select pg_try_advisory_xact_lock(${relayLockClass}::int, hashtext(${this.#store})) as mine`,
         );
         if (!mine) return undefined;
-        const rows = await tx.many(sql<OutboxRow>`
-          select seq::text, row_id::text as row, batch,
-                 (extract(epoch from clock_timestamp() - enqueued_at) * 1000000)::float8 as "elapsedUs"
-            from millrace.task_outbox where store = ${this.#store} order by seq limit ${rowsPerPass}::int`);
-        // Sent one after the other and answered together; the connection keeps their order.
-        const sent = rows.map(({ row, batch, elapsedUs }) => this.#target.relay(row, delayedSince(batch, Math.round(elapsedUs))));
-        const failure = (await Promise.allSettled(sent)).find((result) => result.status === "rejected");
-        if (failure) throw failure.reason;
+        const rows = await tx.many(sql<StoredRow>`
+          select o.seq::text, o.row_id::text as row, o.batch,
+                 (extract(epoch from clock_timestamp() - o.enqueued_at) * 1000000)::float8 as "elapsedUs"
+            from millrace.task_outbox o where o.store = ${this.#store} order by o.seq limit ${rowsPerPass}::int`);
+        for (let i = 0; i < rows.length;) {
+          const part: OutboxRow[] = [];
+          for (let tasks = 0; i < rows.length && tasks < tasksPerRelay; i++) {
+            const { row, batch, elapsedUs } = rows[i]!;
+            part.push({ row, batch: delayedSince(batch, Math.round(elapsedUs)) });
+            tasks += sizeOf(batch);
+          }
+          await this.#target.relay(part);
+        }
         await tx.query(sql`
           delete from millrace.task_outbox where store = ${this.#store} and seq = any(${rows.map(({ seq }) => seq)}::bigint[])`);
         return rows.map(({ row }) => row);

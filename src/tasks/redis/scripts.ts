@@ -10,42 +10,38 @@ const keysInVain = 1_000;
 const day = 86_400_000_000;
 
 /**
- * ARGV: row of the outbox or "", how many tasks, how many groups, then the tasks and the groups flat, or, when they are too many for the
- * arguments of a command, "json" before JSON of both lists. Answers {id, 1 when it is new} for each task, flat.
+ * ARGV: how many tasks, how many groups, then the tasks and the groups flat, or, when they are too many for the arguments of a command,
+ * "json" before JSON of both lists. Answers {id, 1 when it is new} for each task, flat.
  */
 export const enqueueScript = storeScript(
   "enqueue",
-  lua.move,
-  `local list, at = ARGV, 4
-if ARGV[1] ~= '' and call('ZADD', base .. ':o', 'NX', now, ARGV[1]) == 0 then return {} end
-local tasks, groups = tonumber(ARGV[2]), tonumber(ARGV[3])
-if ARGV[4] == 'json' then
+  lua.batch,
+  `local list, at = ARGV, 3
+if ARGV[3] == 'json' then
   list, at = {}, 1
-  for part = 5, #ARGV do
+  for part = 4, #ARGV do
     for _, text in ipairs(cjson.decode(ARGV[part])) do list[#list + 1] = text end
   end
 end
-local new = {}
-for i = 0, groups - 1 do
-  local g = at + tasks * 7 + i * 5
-  if addGroup(list, g) then new[list[g]] = 0 end
-end
-local out = {}
-for i = 0, tasks - 1 do
-  local id, made = add(list, at + i * 7, true)
-  out[#out + 1] = id
-  out[#out + 1] = made
-  local rare = made == 0 and list[at + i * 7 + 6] or ''
-  local g = rare ~= '' and cjson.decode(rare).g
-  if g and new[g] then new[g] = new[g] + 1 end
-end
--- A member that was there already by its unique key is another's: its group does not wait for it.
-for g, others in pairs(new) do
-  if others > 0 then leave(g, others) end
-end
+local out = accept(list, at, tonumber(ARGV[1]), list, at + ARGV[1] * 7, tonumber(ARGV[2]))
 flush()
 tell()
 return out`,
+);
+
+/** ARGV: rows of the outbox, two each: its id, and JSON of { tasks, groups }, both flat. One that was relayed before is skipped. */
+export const relayScript = storeScript(
+  "relay",
+  lua.batch,
+  `for i = 1, #ARGV, 2 do
+  if call('ZADD', base .. ':o', 'NX', now, ARGV[i]) == 1 then
+    local row = cjson.decode(ARGV[i + 1])
+    accept(row.tasks, 1, #row.tasks / 7, row.groups, 1, #row.groups / 5)
+  end
+end
+flush()
+tell()
+return 1`,
 );
 
 /** ARGV: unique keys. Answers the id of who holds each, or nil. */

@@ -36,19 +36,19 @@ import type {
   TaskStore,
 } from "../store.ts";
 import {
-  type FlatBatch,
   claimedOf,
   enqueueArguments,
   flatBatch,
   flatTask,
   groupResultOf,
   recordOf,
+  relayArguments,
   stateCodes,
   textOf,
 } from "./encoding.ts";
 import { Events } from "./events.ts";
 import { type RedisTaskStoreOptions, redisTaskStoreChecks, redisTaskStoreDefaults } from "./options.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, type OutboxRow } from "./outbox.ts";
 import * as scripts from "./scripts.ts";
 import { checkServer } from "./server-check.ts";
 
@@ -121,8 +121,12 @@ class RedisTaskStore implements TaskStore {
     this.#lifecycle.add("the subscription", () => this.#events.close());
     if (outbox) {
       const target = {
-        relay: async (row: string, batch: FlatBatch) => {
-          await this.#run("relay", scripts.enqueueScript, enqueueArguments(batch, row));
+        relay: async (rows: readonly OutboxRow[]) => {
+          await this.#answer(
+            "relay",
+            scripts.relayScript,
+            rows.flatMap(({ row, batch }) => relayArguments(row, batch)),
+          );
         },
         holders: async (keys: readonly string[]) => {
           const reply = await this.#run("enqueue", scripts.holdersScript, keys);
