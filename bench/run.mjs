@@ -6,6 +6,9 @@ import { parseArgs } from "node:util";
 /** Scenarios, in the order of `all`. Each file exports `run(options)`, which prints its tables and returns what goes to results/. */
 const scenarios = {
   "by-id": "one row by its id per HTTP request, against what people assemble",
+  "cached-hit": "a cached list of 20 KB, against nginx, node:http, Fastify with its plugins, and FastAPI with Redis",
+  miss: "requests that no cache can answer, against plain Fastify",
+  mixed: "nine hits and one miss in ten on the same connections, against Fastify with its plugins",
   keyset: "pages 1 to 100,000 of 2 million rows: db.page, OFFSET, and the OR expansion",
   export: "a million rows as NDJSON over HTTP, against COPY, cursors, and FastAPI with asyncpg",
   encode: "20 KB of JSON: serializers and compressors",
@@ -24,9 +27,9 @@ const help = `Usage: npm run bench -- <scenario> [options]
 
 Scenarios
 ${Object.entries(scenarios)
-  .map(([name, summary]) => `  ${name.padEnd(9)} ${summary}`)
+  .map(([name, summary]) => `  ${name.padEnd(10)} ${summary}`)
   .join("\n")}
-  all       every one of them
+  all        every one of them
 
 Options
   --rounds <n>          rounds; in each, every candidate runs once, one after the other (default: the scenario's own)

@@ -21,7 +21,7 @@ export interface ServerUnderTest extends AsyncDisposable {
 const startTimeoutMs = 20_000;
 const peerFile = (name: string): string => fileURLToPath(new URL(`../peers/${name}`, import.meta.url));
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -42,10 +42,11 @@ async function answers(port: number): Promise<boolean> {
   }
 }
 
-/** Starts `command` on core 0 with a port as its last argument and waits until it listens. */
-export async function startServer(command: readonly string[]): Promise<ServerUnderTest> {
-  const port = await freePort();
-  const child: ChildProcess = spawn("taskset", ["-c", "0", ...command, String(port)], { stdio: ["ignore", "ignore", "inherit"] });
+/** Starts `command` on core 0 and waits until it listens: on `configured`, or on a port that it gets as its last argument. */
+export async function startServer(command: readonly string[], configured?: number): Promise<ServerUnderTest> {
+  const port = configured ?? (await freePort());
+  const last = configured === undefined ? [String(port)] : [];
+  const child: ChildProcess = spawn("taskset", ["-c", "0", ...command, ...last], { stdio: ["ignore", "ignore", "inherit"] });
   const exited = once(child, "exit");
   const startedMs = performance.now();
   while (!(await answers(port))) {
