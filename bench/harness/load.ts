@@ -41,7 +41,17 @@ const toMs: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1_000, m: 
 /** As wrk(), with the latency. */
 export async function wrkResult(url: string, { seconds, connections, script, headers = [] }: WrkOptions): Promise<WrkResult> {
   const given = headers.flatMap((header) => ["-H", header]);
-  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--latency", "--timeout", "10s", ...(script ? ["-s", script] : []), ...given, url];
+  const args = [
+    "-t1",
+    `-c${connections}`,
+    `-d${seconds}s`,
+    "--latency",
+    "--timeout",
+    "10s",
+    ...(script ? ["-s", script] : []),
+    ...given,
+    url,
+  ];
   const output = await onCore1("wrk", args);
   if (/Non-2xx|Socket errors: .*[1-9]/.test(output)) throw new Error(`wrk ${url}: not all answers were good:\n${output}`);
   const [, p99, unit] = /99%\s+([\d.]+)(us|ms|s|m)\b/.exec(output)!;

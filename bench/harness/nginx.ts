@@ -8,7 +8,11 @@ import { type ServerUnderTest, freePort, startServer } from "./server.ts";
 export const nginxProgram = "/usr/sbin/nginx";
 
 /** Serves `root`, preferring ready-made .gz files. `headers`: on every answer. */
-export async function startNginx(directory: string, root: string, headers: readonly (readonly [string, string])[]): Promise<ServerUnderTest> {
+export async function startNginx(
+  directory: string,
+  root: string,
+  headers: readonly (readonly [string, string])[],
+): Promise<ServerUnderTest> {
   const port = await freePort();
   await mkdir(directory, { recursive: true });
   const lines = headers.map(([name, value]) => `      add_header ${name} "${value}";`).join("\n");

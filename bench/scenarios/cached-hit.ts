@@ -48,7 +48,9 @@ async function fastApiIsThere(): Promise<boolean> {
 /** FastAPI on core 0 with a Redis beside it, which may use both: it is part of what a hit costs there. */
 async function startFastApi(directory: string): Promise<ServerUnderTest> {
   const socket = join(directory, "redis.sock");
-  const redis = spawn("/usr/bin/redis-server", ["--port", "0", "--unixsocket", socket, "--save", "", "--dir", directory], { stdio: "ignore" });
+  const redis = spawn("/usr/bin/redis-server", ["--port", "0", "--unixsocket", socket, "--save", "", "--dir", directory], {
+    stdio: "ignore",
+  });
   for (let i = 0; i < 500 && !(await isThere(socket)); i++) await pause(20);
   const server = await startPythonPeer("cached_fastapi.py", [socket, join(directory, "root", "list")]);
   return {
