@@ -216,8 +216,11 @@ suite("the page", { timeout: 170_000 }, () => {
   });
 
   test("its files come compressed, with a tag, under strict headers; nothing else of the folder's neighbourhood does", async () => {
-    const page = await send(`${weather.url}/`, { headers: { "accept-encoding": "br" } });
-    assert.deepEqual([page.status, page.headers["content-encoding"]], [200, "br"]);
+    const ask = () => send(`${weather.url}/`, { headers: { "accept-encoding": "br" } });
+    // Made when it is asked for again, beside the loop: who comes first gets what there is.
+    await until("it comes compressed", async () => (await ask()).headers["content-encoding"] === "br");
+    const page = await ask();
+    assert.equal(page.status, 200);
     assert.match(String(page.headers["content-security-policy"]), /^default-src 'none'; script-src 'self'; style-src 'self'; /);
     assert.doesNotMatch(String(page.headers["content-security-policy"]), /unsafe/);
     const headers = { "accept-encoding": "br", "if-none-match": String(page.headers["etag"]) };
