@@ -34,7 +34,7 @@ export async function loadElsewhere(onChoice, signal) {
   byId("elsewhere").replaceChildren(
     ...data.map(({ city, forecast, latestReport }) => {
       const degrees = forecast ? measured(forecast.hours[indexOfNow(forecast.hours)].temperatureC, "°C", 0) : "–";
-      const below = forecast ? (latestReport ? `“${latestReport.text}”` : "") : `Forecast ${why[reasonOf(city.id)] ?? "missing"}`;
+      const line = (text) => h("span", { class: "quiet" }, text);
       return h(
         "li",
         null,
@@ -43,7 +43,8 @@ export async function loadElsewhere(onChoice, signal) {
           { type: "button", onclick: () => onChoice(city) },
           h("span", null, city.name),
           h("span", { class: "degrees" }, degrees),
-          below === "" ? undefined : h("span", { class: "quiet" }, below),
+          forecast ? undefined : line(`Forecast ${why[reasonOf(city.id)] ?? "missing"}`),
+          latestReport ? line(`“${latestReport.text}”`) : undefined,
         ),
       );
     }),
