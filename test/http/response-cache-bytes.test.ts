@@ -180,6 +180,28 @@ test("a range of an answer that is just made, several ranges, and ranges of what
   assert.deepEqual([off.status, off.text, off.headers["accept-ranges"]], [200, "whole", undefined]);
 });
 
+test("If-Modified-Since counts where the handler has said Last-Modified, and only without If-None-Match", async () => {
+  await using app = await start([
+    endpoint("GET /dated", {}, ({ reply }) => {
+      ledger.reads("dated");
+      reply.header("last-modified", "Tue, 15 Nov 1994 12:45:26 GMT");
+      return "dated";
+    }),
+    endpoint("GET /undated", {}, () => (ledger.reads("dated"), "undated")),
+  ]);
+  const status = async (path: string, headers: Readonly<Record<string, string>>) =>
+    (await send(app.url + path, { headers })).status;
+  const at = (date: string) => ({ "if-modified-since": date });
+  for (let i = 0; i < 2; i++) {
+    assert.equal(await status("/dated", at("Tue, 15 Nov 1994 12:45:26 GMT")), 304);
+    assert.equal(await status("/dated", at("Wed, 16 Nov 1994 00:00:00 GMT")), 304);
+    assert.equal(await status("/dated", at("Tue, 15 Nov 1994 12:45:25 GMT")), 200);
+    assert.equal(await status("/dated", at("yesterday")), 200);
+    assert.equal(await status("/dated", { ...at("Wed, 16 Nov 1994 00:00:00 GMT"), "if-none-match": '"other"' }), 200);
+    assert.equal(await status("/undated", at("Wed, 16 Nov 1994 00:00:00 GMT")), 200);
+  }
+});
+
 /** The header lines of the answers to `requests` on one connection, sorted, without those that differ by nature. */
 async function heads(url: string, requests: readonly string[]): Promise<string[][]> {
   const socket = await open(url);

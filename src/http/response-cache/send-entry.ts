@@ -4,6 +4,7 @@
 // | asked with, in this order             | answered with                                                              |
 // | ------------------------------------- | -------------------------------------------------------------------------- |
 // | If-None-Match that names a tag of it  | 304, before any body is looked at                                          |
+// | If-Modified-Since, without the former | 304, if Last-Modified is not later                                         |
 // | Range, without If-Range               | 206 of the body as it is, or 416                                           |
 // | Range, If-Range with a tag of it      | 206 of exactly those bytes                                                 |
 // | several ranges, or any other If-Range | all of it                                                                  |
@@ -34,7 +35,12 @@ export function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, sto
 
   const { "accept-encoding": acceptEncoding, "if-none-match": ifNoneMatch, range } = request.headers;
   const negotiated = negotiateCoding(acceptEncoding);
-  const known = ifNoneMatch === undefined ? undefined : variants.known(negotiated, ifNoneMatch);
+  const known =
+    ifNoneMatch !== undefined
+      ? variants.known(negotiated, ifNoneMatch)
+      : isUnmodified(request.headers["if-modified-since"], entry.header("last-modified"))
+        ? (variants.now(negotiated, again) ?? variants.identity).etag
+        : undefined;
   if (known !== undefined) {
     for (const name of describesBody) reply.removeHeader(name);
     reply.header("etag", known).code(304);
@@ -54,6 +60,10 @@ export function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, sto
     (error: unknown) => sendFailure(exchange, error),
   );
 }
+
+/** RFC 9110 § 13.1.3. Dates that are none say nothing. */
+const isUnmodified = (since: string | undefined, lastModified: string | undefined): boolean =>
+  since !== undefined && lastModified !== undefined && Date.parse(lastModified) <= Date.parse(since);
 
 function putHeaders(reply: FastifyReply, entry: ResponseEntry): void {
   for (const { name, values } of entry.headers) {
