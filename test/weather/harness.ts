@@ -10,11 +10,15 @@ import {
   createCache,
   createDatabase,
   createFreshness,
+  createTasks,
   createUpstream,
   migrate,
 } from "millrace";
+import { pino } from "pino";
 import { createWeather } from "../../examples/weather/src/app.ts";
 import { createForecasts } from "../../examples/weather/src/forecasts/forecasts.ts";
+import { importTask as declareImport } from "../../examples/weather/src/imports/import-task.ts";
+import { openUploads } from "../../examples/weather/src/imports/uploads.ts";
 import { seed } from "../../examples/weather/src/seed/seed.ts";
 import { type Simulator, startSimulator } from "../../examples/weather/src/simulator/simulator.ts";
 import { testDatabase } from "../harness/postgres.ts";
@@ -86,6 +90,8 @@ export interface WeatherSettings {
   readonly upstream?: Partial<UpstreamOptions>;
   /** Of the forecasts' cache. */
   readonly forecastCache?: CacheOptions;
+  /** Takes uploads in this directory, and works on them. Default: it does not. */
+  readonly uploadDir?: string;
 }
 
 /** The service on `databaseUrl`, whose tables it makes, with a cache as its main.ts makes it. */
@@ -99,7 +105,17 @@ export async function serve(databaseUrl: string, settings: WeatherSettings = {})
   const forecastCache = createCache({ name: "forecasts", ...settings.forecastCache });
   const forecasts = createForecasts({ upstream, cache: forecastCache, source: "simulator" });
   const { tokens: cacheTokens } = freshness;
-  const app = createWeather({ database, forecasts, cache, cacheTokens, logger: false, checkResponses: true });
+  const background = settings.uploadDir === undefined ? undefined : await startImports(database, settings.uploadDir);
+  const imports = background?.imports;
+  const app = createWeather({
+    database,
+    forecasts,
+    ...(imports && { imports }),
+    cache,
+    cacheTokens,
+    logger: false,
+    checkResponses: true,
+  });
   const url = await app.listen({ host: "127.0.0.1", port: 0 });
   return {
     ...clientOf(url),
@@ -109,6 +125,7 @@ export async function serve(databaseUrl: string, settings: WeatherSettings = {})
     simulator,
     async [Symbol.asyncDispose]() {
       await app.close();
+      await background?.tasks.close();
       await forecastCache.close();
       await upstream.close();
       await simulator.close();
@@ -117,6 +134,15 @@ export async function serve(databaseUrl: string, settings: WeatherSettings = {})
       await database.close();
     },
   };
+}
+
+/** Imports and their worker, as main.ts makes them. */
+async function startImports(database: Database, directory: string) {
+  const uploads = await openUploads(directory);
+  const importTask = declareImport(uploads);
+  const tasks = await createTasks({ database, tasks: [importTask], logger: pino({ level: "silent" }), drain: "1s" });
+  await tasks.start();
+  return { tasks, imports: { uploads, importTask, store: tasks.store } };
 }
 
 /** The service on a new database with all cities and observations in it. */

@@ -5,6 +5,7 @@ import { type App, type AppOptions, type Database, createApp } from "millrace";
 import { cityEndpoints } from "./cities/endpoints.ts";
 import { forecastEndpoints } from "./forecasts/endpoints.ts";
 import type { Forecasts } from "./forecasts/forecasts.ts";
+import { type ImportOptions, importEndpoints } from "./imports/endpoints.ts";
 import { observationEndpoints } from "./observations/endpoints.ts";
 import { pageEndpoints } from "./page/endpoints.ts";
 import { reportReadEndpoints } from "./reports/read-endpoints.ts";
@@ -15,9 +16,11 @@ export interface WeatherOptions extends Pick<AppOptions, "cache" | "cacheTokens"
   readonly database: Database;
   /** Absent: the service has no forecasts. */
   readonly forecasts?: Forecasts;
+  /** Absent: the service takes no files. */
+  readonly imports?: ImportOptions;
 }
 
-export function createWeather({ forecasts, ...options }: WeatherOptions): App {
+export function createWeather({ forecasts, imports, ...options }: WeatherOptions): App {
   return createApp({
     title: "Weather",
     endpoints: [
@@ -25,6 +28,7 @@ export function createWeather({ forecasts, ...options }: WeatherOptions): App {
       ...observationEndpoints,
       ...(forecasts ? forecastEndpoints(forecasts) : []),
       ...userEndpoints,
+      ...(imports ? importEndpoints(imports) : []),
       ...reportReadEndpoints,
       ...reportWriteEndpoints,
       ...pageEndpoints,

@@ -35,7 +35,7 @@ The weather service is up at ${url}
   database  PostgreSQL ${version}, ${where}
   cache     ${kept}
   weather   ${weather}
-  queue     none yet
+  queue     PostgreSQL
   docs      ${url}/docs
   page      ${url} in a browser
 

@@ -19,6 +19,8 @@ export interface Config {
   readonly weatherIsPrivate: boolean;
   /** How long a forecast is good. */
   readonly forecastTtl: Duration;
+  /** Where uploaded files wait for their import. With several processes: a directory of all of them. */
+  readonly uploadDir: string;
   readonly logLevel: string;
 }
 
@@ -66,6 +68,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     weatherUrl,
     weatherIsPrivate: isIP(weatherHost) !== 0 || weatherHost === "localhost",
     forecastTtl,
+    uploadDir: env["UPLOAD_DIR"] || fileURLToPath(new URL("../.millrace/uploads", import.meta.url)),
     logLevel,
   };
 }

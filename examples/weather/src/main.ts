@@ -1,12 +1,14 @@
 // The composition root: everything is made here, in order, and closed here. See ../README.md.
 
 import { fileURLToPath } from "node:url";
-import { createCache, createDatabase, createFreshness, createUpstream, migrate, redisStore } from "millrace";
+import { createCache, createDatabase, createFreshness, createTasks, createUpstream, migrate, redisStore } from "millrace";
 import { createWeather } from "./app.ts";
 import { banner } from "./banner.ts";
 import { type Config, readConfig } from "./config.ts";
 import { explain } from "./explain.ts";
 import { createForecasts } from "./forecasts/forecasts.ts";
+import { importTask as declareImport } from "./imports/import-task.ts";
+import { openUploads, removeStrayUploads } from "./imports/uploads.ts";
 import { showProgress } from "./seed/progress.ts";
 import { seed } from "./seed/seed.ts";
 import { startSimulator } from "./simulator/simulator.ts";
@@ -37,8 +39,21 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   const source = simulator ? "simulator" : new URL(weatherUrl).hostname;
   const forecasts = createForecasts({ upstream, cache: forecastCache, source, ttl: config.forecastTtl });
 
+  const uploads = await openUploads(config.uploadDir);
+  await removeStrayUploads(database, config.uploadDir, Date.now());
+  const importTask = declareImport(uploads);
+  await using tasks = await createTasks({ database, tasks: [importTask] });
+  await tasks.start();
+
   const logger = { level: config.logLevel };
-  await using app = createWeather({ database, forecasts, cache, cacheTokens: freshness.tokens, logger });
+  await using app = createWeather({
+    database,
+    forecasts,
+    imports: { uploads, importTask, store: tasks.store },
+    cache,
+    cacheTokens: freshness.tokens,
+    logger,
+  });
   starting.throwIfAborted();
   const signal = app.untilSignal();
   const url = await app.listen({ host: config.host, port: config.port });

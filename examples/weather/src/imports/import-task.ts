@@ -1,0 +1,66 @@
+// The import as a task: it may be killed at any moment and run again, on any machine that sees the file.
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Database, type TaskRun, MillraceError, sql, task } from "millrace";
+import { Type } from "typebox";
+import { importObservations } from "./observations-csv.ts";
+import type { Uploads } from "./uploads.ts";
+
+const ImportInput = Type.Object({ importId: Type.String({ format: "uuid" }) });
+
+/** What is wrong with the file itself. Trying again would not help, and whoever uploaded it is to be told. */
+const faultsOfTheFile = new Set(["MILLRACE_ETL_SOURCE_INVALID", "MILLRACE_ETL_HEADER_MISMATCH", "MILLRACE_ETL_TOO_MANY_REJECTS"]);
+
+export const importTask = (uploads: Uploads) =>
+  task(
+    "import-observations",
+    {
+      input: ImportInput,
+      queue: "imports",
+      timeout: "1h",
+      retry: { attempts: 5 },
+      concurrencyPer: { max: 1 }, // one file at a time on all machines: they write the same table
+    },
+    (run) => runImport(uploads, run),
+  );
+
+export type ImportTask = ReturnType<typeof importTask>;
+
+async function runImport(uploads: Uploads, { input: { importId }, db, signal, progress }: TaskRun<{ importId: string }>) {
+  const waiting = await db.maybeOne(sql`select 1 from imports where id = ${importId} and finished_at is null`);
+  if (!waiting) return; // done by an attempt that died before it could say so, or its user is gone
+  const directory = await mkdtemp(join(tmpdir(), "weather-import-"));
+  const report = join(directory, "report.ndjson");
+  try {
+    const { rowsRead, rowsChanged, rowsRejected } = await importObservations(db, uploads.path(importId), report, {
+      signal,
+      onProgress: ({ stage, fraction, rowsRead, rowsRejected }) => progress({ stage, fraction, rowsRead, rowsRejected }),
+    });
+    await finish(db, importId, { rowsRead, rowsChanged, rowsRejected, report: await readFile(report, "utf8") });
+  } catch (error) {
+    if (!(error instanceof MillraceError) || !faultsOfTheFile.has(error.code)) throw error;
+    const failure = error.message.replaceAll(uploads.path(importId), "the file");
+    await finish(db, importId, { failure, report: await readFile(report, "utf8").catch(() => "") });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+  await uploads.remove(importId);
+}
+
+interface Outcome {
+  readonly rowsRead?: number;
+  readonly rowsChanged?: number;
+  readonly rowsRejected?: number;
+  readonly failure?: string;
+  readonly report: string;
+}
+
+async function finish(db: Database, id: string, outcome: Outcome): Promise<void> {
+  const { rowsRead = null, rowsChanged = null, rowsRejected = null, failure = null, report } = outcome;
+  await db.query(sql`
+    update imports set finished_at = now(), rows_read = ${rowsRead}, rows_changed = ${rowsChanged}, rows_rejected = ${rowsRejected},
+      failure = ${failure}, report = ${report}
+    where id = ${id}`);
+}
