@@ -280,6 +280,42 @@ suite("a Redis task store", () => {
     assert.equal(await heard(), 3, "the first of its rank");
   });
 
+  test("settles a lease once, also when a batch names it twice", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    const group = {
+      id: randomUUID(),
+      size: 2,
+      when: "completed",
+      keepMs: minute,
+      callback: newTask({ name: "callback" }),
+    } as const;
+    await store.enqueue({ tasks: [newTask({ group: group.id }), newTask({ group: group.id })], groups: [group] });
+    const [first, second] = await store.fetch(demand, holder);
+    assert.deepEqual(await store.settle([complete(first!), complete(first!)]), ["settled", "fenced"]);
+    assert.deepEqual(await store.fetch(demand, holder), [], "the group waits for the other one");
+    const back = { kind: "release", task: second!, delayMs: 0 } as const;
+    assert.deepEqual(await store.settle([back, complete(second!), back]), ["settled", "fenced", "fenced"]);
+    assert.deepEqual(
+      (await store.fetch(demand, holder)).map(({ id }) => id),
+      [second!.id],
+    );
+    await store.enqueue({ tasks: [newTask({ queue: "gone" })] });
+    const [brief] = await store.fetch([{ queue: "gone", limit: 1 }], holder);
+    assert.deepEqual(await store.settle([complete(brief!), complete(brief!)]), ["settled", "fenced"]);
+  });
+
+  test("takes tasks of several keys in turn, one of each", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    const of = (key: string) => Array.from({ length: 20 }, () => newTask({ name: key, concurrency: { key, max: 50 } }));
+    await store.enqueue({ tasks: [...of("a"), ...of("b"), ...of("c")] });
+    for (let i = 0; i < 3; i++) {
+      const names = (await store.fetch([{ queue: "q", limit: 6 }], holder)).map(({ name }) => name);
+      assert.deepEqual(names.toSorted(), ["a", "a", "b", "b", "c", "c"]);
+    }
+  });
+
   test("passes over a thousand keys without room and finds the one that has some", async () => {
     await using server = await testRedis();
     await using store = patient(server);
