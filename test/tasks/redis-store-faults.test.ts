@@ -97,6 +97,13 @@ suite("a Redis task store on a server that fails", () => {
     await eventually("it listens again", () => events.at(-1)?.kind === "ready");
   });
 
+  test("says what a server refuses for good as the refusal that it is, so that nobody asks again for ever", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    await server.command("set", "millrace:{tasks}:w:q:2", "not a sorted set");
+    await assert.rejects(store.enqueue({ tasks: [newTask()] }), { code: "MILLRACE_REDIS_REFUSED", retryable: false });
+  });
+
   test("refuses new tasks when memory is full, says why, and lets workers go on until there is room", async () => {
     await using server = await testRedis({ settings: { "maxmemory-policy": "noeviction" } });
     await using store = patient(server);

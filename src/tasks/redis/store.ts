@@ -2,7 +2,7 @@
 // docs/task-stores.md, and docs/decisions/tasks-redis.md for why it is not BullMQ.
 
 import { randomBytes } from "node:crypto";
-import { type Closeable, MillraceError, coreErrors, createLifecycle, resolveOptions } from "../../core/index.ts";
+import { type Closeable, coreErrors, createLifecycle, resolveOptions } from "../../core/index.ts";
 import {
   type RedisArgument,
   type RedisConnection,
@@ -62,14 +62,18 @@ const stalled = JSON.stringify({ name: "Stalled", message: "Its worker died or f
 
 const isTaskId = (id: string): boolean => /^[\da-f-]{36}$/i.test(id);
 
-/** Why a server did not take something, in words that say what to do where that is known. */
-function reasonOf(error: unknown): Error {
-  const cause = error instanceof Error ? error : new Error(String(error));
+/** What a server says that works but does not take writes now: memory or disk is full. */
+const full = /^(?:OOM|MISCONF)\b/;
+
+/** The contract's error where the server could not, now; what it refuses for good, an error in a script for one, stays what it is. */
+function translated(operation: string, error: unknown): unknown {
+  if (redisErrors.is(error, "MILLRACE_REDIS_UNAVAILABLE")) return storeUnavailable("redis", operation, error);
   const said = redisErrors.is(error, "MILLRACE_REDIS_REFUSED") ? String(error.details["reason"]) : "";
-  if (!said.startsWith("OOM")) return cause;
-  return new Error("it is full (maxmemory is reached): it takes no new tasks, and workers go on with those that it has.", {
-    cause,
-  });
+  if (!full.test(said)) return error;
+  const reason = said.startsWith("OOM")
+    ? "it is full (maxmemory is reached): it takes no new tasks, and workers go on with those that it has."
+    : "it cannot save to its disk, and therefore takes no writes (stop-writes-on-bgsave-error).";
+  return storeUnavailable("redis", operation, new Error(reason, { cause: error }));
 }
 
 /** `items` in parts of at most `size`, what `work` says of each put together in their order. */
@@ -368,8 +372,7 @@ class RedisTaskStore implements TaskStore {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof MillraceError && !redisErrors.is(error)) throw error;
-      throw storeUnavailable("redis", operation, reasonOf(error));
+      throw translated(operation, error);
     }
   }
 }
