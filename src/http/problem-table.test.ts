@@ -4,6 +4,7 @@ import { cacheErrors } from "../cache/index.ts";
 import { concurrencyErrors } from "../concurrency/index.ts";
 import { coreErrors } from "../core/index.ts";
 import { databaseErrors } from "../database/index.ts";
+import { tasksErrors } from "../tasks/index.ts";
 import { upstreamErrors } from "../upstream/index.ts";
 import { httpErrors } from "./errors.ts";
 import { problem } from "./problem.ts";
@@ -16,6 +17,7 @@ test("every code in the table of statuses exists", () => {
     ...concurrencyErrors.table,
     ...databaseErrors.table,
     ...httpErrors.table,
+    ...tasksErrors.table,
     ...upstreamErrors.table,
   };
   assert.deepEqual(
