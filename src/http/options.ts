@@ -110,7 +110,7 @@ export const pluginChecks = {
   database: given<Database>("a Database"),
   cache: {
     expected: "a cache from createCache(), or false",
-    read: (value: Cache | false) => (value === false || typeof value?.read === "function" ? value : undefined),
+    read: (value: Cache | false) => (value === false || typeof value?.readNow === "function" ? value : undefined),
   },
   cacheName: {
     expected: 'a token as RFC 8941 defines it, such as "millrace"',

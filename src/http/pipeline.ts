@@ -3,7 +3,8 @@
 //   admit → identify → limit │ cache → deadline → validate → handler → encode → store
 //                            └ the body is read here, after the request is known to be welcome
 //
-// admit comes with overload control, limit with rate limits; both have their places marked below. cache stands behind the hooks of other
+// admit comes with overload control, limit with rate limits; both have their places marked below, and hits that are answered before all this
+// (response-cache/at-hand.ts) pass through them, too, once they are there. cache stands behind the hooks of other
 // plugins: one that refuses a request must be asked for a cached answer, too. See docs/endpoints.md and docs/response-cache.md.
 
 import { currentContext, runInContext } from "../concurrency/index.ts";

@@ -138,6 +138,7 @@ export class AnswersAtHand implements FastAnswers {
     const variant = etag === undefined ? variants.now(negotiated, true) : variants.identity;
     if (variant === undefined) return undefined; // large, and not encoded yet
     const head = this.#headOf(url, target, entry, variant, etag);
+    if (head === undefined) return undefined;
     const id = requestId ?? acceptedRequestId(request.requestId);
     return new Hit(this.#kit, target.endpoint, url, id, head, outcome, entry, etag === undefined ? variant.body : nothing);
   }
@@ -176,7 +177,7 @@ export class AnswersAtHand implements FastAnswers {
     return key;
   }
 
-  #headOf(url: string, target: Target, entry: ResponseEntry, variant: Variant, etag: string | undefined): Head {
+  #headOf(url: string, target: Target, entry: ResponseEntry, variant: Variant, etag: string | undefined): Head | undefined {
     const { serial } = entry;
     const status = etag === undefined ? entry.status : 304;
     for (const head of target.heads) {
@@ -185,7 +186,13 @@ export class AnswersAtHand implements FastAnswers {
     // Of an entry that has been made anew; a target with `vary` has several entries in turn.
     if (target.key !== undefined) target.heads = target.heads.filter((head) => head.serial === serial);
     else if (target.heads.length >= mostHeads) target.heads.shift();
-    const head = new Head(entry, variant, etag, this.#responseCache, this.#connection());
+    let head: Head;
+    try {
+      head = new Head(entry, variant, etag, this.#responseCache, this.#connection());
+    } catch {
+      this.#targets.delete(url); // a head that Node would not send: it says so on the ordinary way
+      return undefined;
+    }
     target.heads.push(head);
     this.#targets.set(url, target);
     return head;

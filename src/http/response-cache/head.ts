@@ -1,7 +1,7 @@
 // The head of a kept answer as bytes: everything that is the same for every request is written once, the rest at most once a second. Only the
 // request's id is put behind it each time. See docs/response-cache.md.
 
-import { STATUS_CODES } from "node:http";
+import { STATUS_CODES, validateHeaderName, validateHeaderValue } from "node:http";
 import type { ResponseEntry } from "./entry.ts";
 import { currentSecond, httpDate } from "./http-date.ts";
 import { type Variant, type VariantName, codingOf } from "./variants.ts";
@@ -47,7 +47,11 @@ export class Head {
   #ttl = 0;
   #age = 0;
 
-  /** `etag`: of a 304. `connection`: header lines about the connection, as node:http would write them on this server. */
+  /**
+   * `etag`: of a 304. `connection`: header lines about the connection, as node:http would write them on this server. Everything is checked as
+   * Node checks it, because it goes past Node, and what came from a shared store is not of our making.
+   * @throws ERR_INVALID_HTTP_TOKEN, ERR_INVALID_CHAR
+   */
   constructor(entry: ResponseEntry, variant: Variant, etag: string | undefined, parts: HeadParts, connection: string) {
     this.serial = entry.serial;
     this.status = etag === undefined ? entry.status : 304;
@@ -57,6 +61,11 @@ export class Head {
     const inner = entry.headers.find(({ name }) => name === "cache-status")?.values.join(", ");
     this.#statusBefore = `${inner ? `${inner}, ` : ""}${parts.name}; hit; ttl=`;
     this.#connection = connection;
+    for (let i = 0; i < this.#constant.length; i += 2) {
+      validateHeaderName(this.#constant[i]!);
+      validateHeaderValue(this.#constant[i]!, this.#constant[i + 1]!);
+    }
+    validateHeaderValue("cache-status", this.#statusBefore);
   }
 
   /** What it takes in memory when it is written as bytes. */

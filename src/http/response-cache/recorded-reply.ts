@@ -1,6 +1,7 @@
 // The `reply` of a handler whose answer others may get too: it notes status and headers. Whatever goes beyond that (send, raw, hijack, cookies
 // of a plugin) reaches the reply of the one request that waits, and makes the answer that request's own.
 
+import { validateHeaderName, validateHeaderValue } from "node:http";
 import type { FastifyReply } from "fastify";
 import type { StoredHeader } from "./entry.ts";
 
@@ -69,9 +70,18 @@ export class RecordedHead {
     }
   }
 
-  /** What of it may be kept. */
+  /**
+   * What of it may be kept.
+   * @throws ERR_INVALID_HTTP_TOKEN, ERR_INVALID_CHAR, as Node does when an answer with such a header is sent: kept heads go out as bytes
+   */
   kept(): StoredHeader[] {
-    return [...this.headers].filter(([name]) => !notKept.has(name)).map(([name, values]) => ({ name, values }));
+    return [...this.headers]
+      .filter(([name]) => !notKept.has(name))
+      .map(([name, values]) => {
+        validateHeaderName(name);
+        for (const value of values) validateHeaderValue(name, value);
+        return { name, values };
+      });
   }
 }
 
