@@ -20,6 +20,8 @@ const scenarios = {
   race: "an invalidation while a fill runs that has read the old row: who serves the old value, and for how long",
   freshness: "commit to every process's cache, what survives a write, mistaken invalidations, what the feeds cost writers",
   fuzz: "ten million inputs: what the fast lane takes for a request, against node's parser",
+  tasks: "background tasks: enqueue, no-op throughput, backlog, wake-up, against BullMQ, graphile-worker and pg-boss",
+  "tasks-kills": "10,000 tasks while workers are killed and connections cut: every task's history judged",
   schedules: "seeded schedules of failures over three processes: every answer against the database's history",
 };
 

@@ -214,6 +214,8 @@ export const functionStatements: readonly string[] = [
                 case when group_id is not null and state <> 'd' then 'infinity'
                      else clock_timestamp() + keep_ms * interval '1 millisecond' end
            from gone where keep_ms > 0 or group_id is not null
+       -- An id that was enqueued again in the moment in which it ended: what is kept is the first end.
+       on conflict (id) do nothing
      )
      select array_agg(id), array_agg(group_id) filter (where group_id is not null and state <> 'd'),
             array_agg(group_id) filter (where group_id is not null and state = 'd'), array_agg(next) filter (where next is not null),
