@@ -40,7 +40,9 @@ suite("forecasts", () => {
   let weather: Weather;
   before(async () => {
     clock = createManualClock();
-    weather = await startWeather({ forecastCache: { clock, earlyRefresh: 0 } });
+    // The upstream waits longer than any test: a call that ends has been ended.
+    const upstream = { deadline: "60s", headersTimeout: "60s" } as const;
+    weather = await startWeather({ forecastCache: { clock, earlyRefresh: 0 }, upstream });
   });
   after(() => weather[Symbol.asyncDispose]());
   beforeEach(() => {

@@ -22,7 +22,7 @@ suite("the page", { timeout: 170_000 }, () => {
   before(async () => {
     const executablePath = await debianPackage("chromium", "/usr/bin/chromium");
     clock = createManualClock();
-    weather = disposables.use(await startWeather({ forecastCache: { clock, earlyRefresh: 0 } }));
+    weather = disposables.use(await startWeather({ forecastCache: { clock, earlyRefresh: 0 }, upstream: { breakerMinimum: 1_000 } }));
     browser = await chromium.launch({ executablePath, args: ["--headless", "--no-sandbox", "--disable-gpu"] });
     disposables.defer(() => browser.close());
   });
@@ -130,7 +130,7 @@ suite("the page", { timeout: 170_000 }, () => {
     await until(
       "it is there again",
       async () => {
-        clock.advance(100);
+        clock.advance(1_000);
         return (await state.getAttribute("data-state")) === "fresh";
       },
       60_000,
