@@ -123,6 +123,7 @@ suite("the page", { timeout: 170_000 }, () => {
     assert.match(await tab.getByRole("alert").first().innerText(), /^There is no forecast at the moment/);
     assert.equal(await tab.locator("#plot").isVisible(), false);
     assert.equal(await freshnessOf(tab, "reports").getAttribute("data-state"), "fresh");
+    await askAgain(tab);
     await tab.locator("#elsewhere").getByText("Forecast its API does not answer").first().waitFor();
 
     weather.simulator.disturb({});
