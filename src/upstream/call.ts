@@ -224,8 +224,8 @@ export class Call {
       replica.inFlight--;
     }
     const ms = clock.monotonic() - startedMs;
-    // Who was overtaken took at least so long, and a slow replica must be known as slow. A quick failure is no quick answer.
-    if (end.aborted) this.#took(replica, ms);
+    // A quick failure is no quick answer.
+    if (end.aborted) this.#tookLonger(replica, ms);
     this.attempts.push({ replica: replica.name, kind, failure, startedMs: startedMs - this.#startedMs, ms });
     return outcome;
   }
@@ -233,6 +233,12 @@ export class Call {
   #took(replica: Replica, ms: number): void {
     this.#host.latencies.record(ms);
     replica.tookMs(ms, this.#host.clock.monotonic());
+  }
+
+  /** It was given up after `ms`. That it was overtaken soon says nothing of it; that it was overtaken late does. */
+  #tookLonger(replica: Replica, ms: number): void {
+    this.#host.latencies.recordLonger(ms);
+    replica.tookLonger(ms, this.#host.clock.monotonic());
   }
 
   async #pause(ms: number): Promise<void> {

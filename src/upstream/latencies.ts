@@ -21,6 +21,11 @@ export class Latencies {
     this.#sinceComputed++;
   }
 
+  /** An attempt was given up after `ms`: counts when that was late already, else it would make attempts look quicker than they are. */
+  recordLonger(ms: number): void {
+    if (ms > (this.p95 ?? 0)) this.record(ms);
+  }
+
   /** Undefined while there are too few. */
   get p95(): number | undefined {
     if (this.#ms.length < fewest) return undefined;

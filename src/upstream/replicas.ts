@@ -34,8 +34,14 @@ export class Replica {
     this.name = new URL(origin).host;
   }
 
-  /** Estimated waiting time: what is under way, times how long one takes. */
-  load(nowMs: number): number {
+  /** How long one attempt takes, as far as is known; undefined when nothing is. */
+  get meanMs(): number | undefined {
+    return this.#meanMs === 0 ? undefined : this.#meanMs;
+  }
+
+  /** Estimated waiting time: what is under way, times how long one takes. `usualMs` is what counts while nothing is known of this one. */
+  load(nowMs: number, usualMs: number): number {
+    if (this.#meanMs === 0) return (this.inFlight + 1) * (1 + usualMs);
     const idleMs = Math.max(0, nowMs - this.#attemptedAtMs);
     return (this.inFlight + 1) * (1 + this.#meanMs * 2 ** (-idleMs / halfLifeMs));
   }
@@ -52,7 +58,13 @@ export class Replica {
   }
 
   tookMs(ms: number, nowMs: number): void {
-    this.#meanMs = this.#attemptedAtMs === 0 ? ms : this.#meanMs + newest * (ms - this.#meanMs);
+    this.#meanMs = this.#meanMs === 0 ? ms : this.#meanMs + newest * (ms - this.#meanMs);
+    this.#attemptedAtMs = nowMs;
+  }
+
+  /** An attempt was given up after `ms`, so it would have taken longer: what is known of the replica still holds, or it is slower yet. */
+  tookLonger(ms: number, nowMs: number): void {
+    this.#meanMs = Math.max(this.#meanMs, ms);
     this.#attemptedAtMs = nowMs;
   }
 
@@ -106,7 +118,20 @@ export class Replicas {
     if (from.length === 1) return first;
     const others = from.filter((replica) => replica !== first);
     const second = others[this.#draw(others.length)]!;
-    return second.load(nowMs) < first.load(nowMs) ? second : first;
+    const usualMs = this.#usualMs;
+    return second.load(nowMs, usualMs) < first.load(nowMs, usualMs) ? second : first;
+  }
+
+  /** As the replicas that are known: one that has not answered yet must not look quicker than those that have. */
+  get #usualMs(): number {
+    let sum = 0;
+    let known = 0;
+    for (const { meanMs } of this.all) {
+      if (meanMs === undefined) continue;
+      sum += meanMs;
+      known++;
+    }
+    return known === 0 ? 0 : sum / known;
   }
 
   /** What an attempt says of its replica. At most half of the replicas are put out: more failing at once is no outlier. */

@@ -22,7 +22,9 @@ suite("the page", { timeout: 170_000 }, () => {
   before(async () => {
     const executablePath = await debianPackage("chromium", "/usr/bin/chromium");
     clock = createManualClock();
-    weather = disposables.use(await startWeather({ forecastCache: { clock, earlyRefresh: 0 }, upstream: { breakerMinimum: 1_000 } }));
+    weather = disposables.use(
+      await startWeather({ forecastCache: { clock, earlyRefresh: 0 }, upstream: { breakerMinimum: 1_000 } }),
+    );
     browser = await chromium.launch({ executablePath, args: ["--headless", "--no-sandbox", "--disable-gpu"] });
     disposables.defer(() => browser.close());
   });
