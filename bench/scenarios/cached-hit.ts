@@ -2,6 +2,7 @@
 
 import { execFile, spawn } from "node:child_process";
 import { access, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { Agent, get } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +18,7 @@ import { places } from "../peers/cached-list.ts";
 
 const connections = 64;
 const idleConnections = 1_000;
+const entries = 800;
 const headers = ["accept-encoding: gzip"];
 
 /** As the kit sends them: nginx shall write as much. */
@@ -25,6 +27,9 @@ const securityHeaders = [
   ["content-security-policy", "default-src 'none'; frame-ancestors 'none'"],
   ["referrer-policy", "no-referrer"],
 ] as const;
+
+/** The others have one list, whatever they are asked. */
+const keepsEntries = (name: string): boolean => name.startsWith("millrace") || name.startsWith("Fastify");
 
 const isThere = (path: string): Promise<boolean> =>
   access(path).then(
@@ -83,6 +88,29 @@ async function perIdleConnection(server: ServerUnderTest): Promise<number> {
   return bytes;
 }
 
+/** Asks for `count` lists that differ, each three times: made, hit, and hit in the encoded form. */
+async function fill(server: ServerUnderTest, count: number, first: number): Promise<void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  const ask = (n: number): Promise<void> =>
+    new Promise((resolve, reject) => {
+      get(`${server.origin}/list?n=${n}`, { agent, headers: { "accept-encoding": "gzip" } }, (response) => {
+        response.resume().once("end", resolve);
+      }).once("error", reject);
+    });
+  for (let round = 0; round < 3; round++) {
+    for (let n = 0; n < count; n += 8) await Promise.all(Array.from({ length: 8 }, (_, i) => ask(first + n + i)));
+  }
+  agent.destroy();
+}
+
+/** What another kept list costs the server, in bytes. */
+async function perEntry(server: ServerUnderTest): Promise<number> {
+  await fill(server, entries, 1);
+  const before = await server.residentBytes();
+  await fill(server, entries, 1 + entries);
+  return ((await server.residentBytes()) - before) / entries;
+}
+
 /** Requests per second over 64 connections, latency at p99, the server's own processor time per answer, and memory per idle connection. */
 export async function run({ rounds = 5, seconds, only, profileDir }: BenchOptions): Promise<unknown> {
   await using cleanUp = new AsyncDisposableStack();
@@ -110,7 +138,7 @@ export async function run({ rounds = 5, seconds, only, profileDir }: BenchOption
   const candidates = [];
   const micros: Samples[] = [];
   const p99: Samples[] = [];
-  const memory: [string, number][] = [];
+  const memory: { readonly name: string; readonly idle: number; readonly entry: number | undefined }[] = [];
   for (const [name, start] of Object.entries(starts)) {
     if (only && !only.includes(name)) continue;
     const server = cleanUp.use(await start());
@@ -118,7 +146,8 @@ export async function run({ rounds = 5, seconds, only, profileDir }: BenchOption
     await wrkResult(url, { seconds: 2, connections, headers }); // compiled code, open connections, encoded variants
     const answer = await fetch(url, { headers: { "accept-encoding": "gzip" } });
     if ((await answer.text()) !== body) throw new Error(`${name} answers something else.`);
-    memory.push([name, await perIdleConnection(server)]);
+    const idle = await perIdleConnection(server);
+    memory.push({ name, idle, entry: keepsEntries(name) ? await perEntry(server) : undefined });
     const values: number[] = [];
     const late: number[] = [];
     micros.push({ name, values });
@@ -143,8 +172,12 @@ export async function run({ rounds = 5, seconds, only, profileDir }: BenchOption
   printComparison("p99, ms", p99, baselines.slice(0, 1));
   console.log();
   printTable(
-    ["resident per idle connection", "KiB"],
-    memory.map(([name, bytes]) => [name, (bytes / 1_024).toFixed(1)]),
+    ["resident, KiB", "per idle connection", "per kept list"],
+    memory.map(({ name, idle, entry }) => [
+      name,
+      (idle / 1_024).toFixed(1),
+      entry === undefined ? "–" : (entry / 1_024).toFixed(1),
+    ]),
   );
-  return { requestsPerSecond: samples, microsPerRequest: micros, p99Ms: p99, bytesPerIdleConnection: memory };
+  return { requestsPerSecond: samples, microsPerRequest: micros, p99Ms: p99, residentBytes: memory };
 }
