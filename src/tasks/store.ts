@@ -385,6 +385,9 @@ export interface TaskStore extends Closeable {
    */
   claimSchedule(name: string, dueAtMs: number, task: NewTask): Promise<boolean>;
 
-  /** Removes what was kept long enough, at most `limit` of each kind. Returns how many went; call again while that is `limit` or more. */
+  /**
+   * Removes what was kept long enough, at most `limit` of each kind; a dead task that goes counts as discarded. Returns how many went; call
+   * again while that is `limit` or more.
+   */
   cleanUp(options: { readonly limit: number }): Promise<number>;
 }

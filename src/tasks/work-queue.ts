@@ -3,7 +3,7 @@
 import type { ClaimedTask, FetchDemand } from "./store.ts";
 
 /** A buffer of what is finished in this time keeps the slots busy while the next batch is on its way. Slow tasks make it nothing. */
-const aheadMs = 25;
+const aheadMs = 50;
 
 /** Tasks fetched ahead, beyond those that have a slot. More makes a batch no cheaper, and a crash dearer. */
 const maxAhead = 1_000;

@@ -11,6 +11,9 @@ import { advisoryLockClass } from "../../database/index.ts";
 /** First key of the locks that serialise the starts of one queue; the second is the queue's hash. */
 const rateLockClass = 0x6d_69_6c_72;
 
+/** On which idle workers listen. */
+export const wakeUpChannel = "millrace_tasks";
+
 /** Second key, beside those in kit-schema.ts: one process at a time takes tasks with concurrency keys. */
 const keyedLock = 5;
 
@@ -49,11 +52,14 @@ export const functionStatements: readonly string[] = [
      first_key text;
      wrapped boolean;
    begin
+     -- All of these before any other lock, and in one order: two that fetch from the same queues must not wait for each other.
+     perform pg_advisory_xact_lock(${rateLockClass}, l.hash)
+       from (select distinct hashtext(u.queue) as hash from unnest(p_queues, p_rate_max) u (queue, rate_max)
+              where u.rate_max is not null order by 1) l;
      for i in 1 .. cardinality(p_queues) loop
        continue when exists (select from millrace.task_queues q where q.name = p_queues[i] and q.paused);
        wanted := p_limits[i];
        if p_rate_max[i] is not null then
-         perform pg_advisory_xact_lock(${rateLockClass}, hashtext(p_queues[i]));
          moment := clock_timestamp();
          delete from millrace.task_starts s
            where s.queue = p_queues[i] and s.at <= moment - p_rate_ms[i] * interval '1 millisecond';
@@ -152,6 +158,8 @@ export const functionStatements: readonly string[] = [
         where f.group_id = ended.id;
        if ended.callback is not null then
          perform millrace.enqueue_tasks_1(json_build_object('tasks', json_build_array(ended.callback)));
+         -- In the worker's own transaction, not in one of the user's.
+         perform pg_notify('${wakeUpChannel}', 'r' || (ended.callback ->> 'queue'));
        end if;
      end loop;
    end
@@ -180,6 +188,117 @@ export const functionStatements: readonly string[] = [
      on conflict (id) do nothing;
    end
    $enqueue$`,
+
+  // One task without a unique key: the common case, with as little as possible around it. False: the id exists.
+  `create or replace function millrace.enqueue_task_1(
+     p_id uuid, p_queue text, p_name text, p_input json, p_meta json, p_priority smallint, p_delay_ms float8, p_at_ms float8,
+     p_key text, p_max integer, p_group uuid)
+   returns boolean
+   language plpgsql ${byIndex} as $enqueue$
+   #variable_conflict use_column
+   declare
+     due timestamptz := coalesce(to_timestamp(p_at_ms / 1000), clock_timestamp() + p_delay_ms * interval '1 millisecond');
+   begin
+     if exists (select from millrace.finished_tasks f where f.id = p_id) then
+       return false;
+     end if;
+     insert into millrace.tasks (id, queue, name, input, meta, priority, state, due_at, concurrency_key, concurrency_max, group_id)
+       values (p_id, p_queue, p_name, p_input, p_meta, p_priority,
+               case when p_key is not null and due > clock_timestamp() then 'd' else 'w' end, due, p_key, p_max, p_group)
+     on conflict (id) do nothing;
+     return found;
+   end
+   $enqueue$`,
+
+  // Any tasks, with their groups and unique keys. Each key at most once. A row per task: who has its key, and whether it was made.
+  `create or replace function millrace.enqueue_batch_1(
+     p_groups json, p_ids uuid[], p_queues text[], p_names text[], p_inputs text[], p_metas text[], p_priorities smallint[],
+     p_delays_ms float8[], p_ats_ms float8[], p_keys text[], p_maxes integer[], p_in_groups uuid[], p_unique_keys text[],
+     p_untils "char"[], p_fors_ms float8[])
+   returns table (id uuid, holder uuid, made boolean)
+   language plpgsql ${byIndex} as $batch$
+   #variable_conflict use_column
+   begin
+     insert into millrace.task_groups (id, size, remaining, waits_for, callback, keep_ms)
+       select g.id, g.size, g.size, case g."when" when 'settled' then 's' else 'c' end, g.callback, g."keepMs"
+         from json_to_recordset(p_groups) g (id uuid, size integer, "when" text, callback json, "keepMs" bigint)
+     on conflict (id) do nothing;
+     return query
+       with n as materialized (
+         select u.*, coalesce(to_timestamp(u.at_ms / 1000), clock_timestamp() + u.delay_ms * interval '1 millisecond') as due_at
+           from unnest(p_ids, p_queues, p_names, p_inputs, p_metas, p_priorities, p_delays_ms, p_ats_ms, p_keys, p_maxes, p_in_groups,
+                       p_unique_keys, p_untils, p_fors_ms)
+                u (id, queue, name, input, meta, priority, delay_ms, at_ms, concurrency_key, concurrency_max, group_id, unique_key, until,
+                   for_ms)
+       ), claims as (
+         insert into millrace.task_keys as k (key, task_id, until, expires_at)
+           select n.unique_key, n.id, n.until, clock_timestamp() + n.for_ms * interval '1 millisecond'
+             from n where n.unique_key is not null
+            order by n.unique_key -- two batches with the same keys must not wait for each other
+         on conflict (key) do update set (task_id, until, expires_at) = (
+           select v.task_id, v.until, v.expires_at
+             from (select millrace.unique_key_held_1(k.task_id, k.until, k.expires_at) as held offset 0) h
+             join (values (true, k.task_id, k.until, k.expires_at), (false, excluded.task_id, excluded.until, excluded.expires_at))
+                  v (held, task_id, until, expires_at) on v.held = h.held)
+         returning k.key, k.task_id
+       ), made as (
+         insert into millrace.tasks
+           (id, queue, name, input, meta, priority, state, due_at, concurrency_key, concurrency_max, group_id, unique_key)
+           select n.id, n.queue, n.name, n.input::json, n.meta::json, n.priority,
+                  case when n.concurrency_key is not null and n.due_at > clock_timestamp() then 'd' else 'w' end::"char", n.due_at,
+                  n.concurrency_key, n.concurrency_max, n.group_id, n.unique_key
+             from n left join claims c on c.key = n.unique_key
+            where (n.unique_key is null or c.task_id = n.id)
+              and not exists (select from millrace.finished_tasks f where f.id = n.id)
+         on conflict (id) do nothing
+         returning id
+       )
+       select n.id, coalesce(c.task_id, n.id), m.id is not null
+         from n left join claims c on c.key = n.unique_key left join made m on m.id = n.id;
+   end
+   $batch$`,
+
+  // Prolongs leases, and says which tasks shall stop. Those that are missing in the answer are lost.
+  `create or replace function millrace.extend_tasks_1(p_ids uuid[], p_attempts integer[], p_leases bigint[], p_lease_ms bigint)
+   returns table (id uuid, cancelled boolean)
+   language sql ${byIndex} as $extend$
+     update millrace.tasks t set leased_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+       from unnest(p_ids, p_attempts, p_leases) l (id, attempt, lease)
+      where t.id = l.id and t.attempt = l.attempt and t.lease = l.lease and t.state = 'a'
+     returning t.id, t.cancel_keep_ms is not null
+   $extend$`,
+
+  `create or replace function millrace.save_progress_1(p_ids uuid[], p_attempts integer[], p_leases bigint[], p_progress text[]) returns void
+   language sql ${byIndex} as $progress$
+     update millrace.tasks t set progress = u.progress::json
+       from unnest(p_ids, p_attempts, p_leases, p_progress) u (id, attempt, lease, progress)
+      where t.id = u.id and t.attempt = u.attempt and t.lease = u.lease and t.state = 'a'
+   $progress$`,
+
+  // Milliseconds until something may be taken; null: nothing waits.
+  `create or replace function millrace.next_due_1(p_queues text[], p_rate_max integer[], p_rate_ms bigint[]) returns float8
+   language sql ${byIndex} as $due$
+     select min(greatest(
+              extract(epoch from d.due_at - clock_timestamp()) * 1000,
+              case when r.started >= q.rate_max then extract(epoch from r.oldest - clock_timestamp()) * 1000 + q.rate_ms end, 0))::float8
+       from unnest(p_queues, p_rate_max, p_rate_ms) q (name, rate_max, rate_ms)
+      cross join lateral (
+        select min(x.due_at) as due_at from (
+          select f.due_at from ${priorities}
+           cross join lateral (
+             select t.due_at from millrace.tasks t
+              where t.queue = q.name and t.priority = p.rank and t.state = 'w' and t.concurrency_key is null
+              order by t.due_at limit 1) f
+          union all
+          (select t.due_at from millrace.tasks t where t.queue = q.name and t.state = 'd' order by t.due_at limit 1)
+        ) x
+      ) d
+       left join lateral (
+         select sum(s.tasks) as started, min(s.at) as oldest from millrace.task_starts s
+          where q.rate_max is not null and s.queue = q.name and s.at > clock_timestamp() - q.rate_ms * interval '1 millisecond'
+       ) r on true
+      where d.due_at is not null and not exists (select from millrace.task_queues p where p.name = q.name and p.paused)
+   $due$`,
 
   // Ends tasks for good: the states of millrace.finished_tasks. Returns the ids of those whose lease was good.
   `create or replace function millrace.finish_tasks_1(

@@ -158,7 +158,7 @@ class PostgresTaskStore implements TaskStore {
       return outcomes;
     } catch (error) {
       const { code } = error as { code?: string };
-      throw code === "42P01" || code === "3F000" ? translated("enqueue", error) : error;
+      throw code === "42883" || code === "3F000" ? translated("enqueue", error) : error;
     }
   }
 
@@ -258,11 +258,9 @@ class PostgresTaskStore implements TaskStore {
     const rows = await this.#calls.rows(
       "extend",
       sql<{ id: string; cancelled: boolean }>`
-        update millrace.tasks t set leased_until = clock_timestamp() + ${leaseMs}::float8 * interval '1 millisecond'
-          from unnest(${leases.map((l) => l.id)}::uuid[], ${leases.map((l) => l.attempt)}::int[], ${leases.map((l) => l.lease)}::bigint[])
-               l (id, attempt, lease)
-         where t.id = l.id and t.attempt = l.attempt and t.lease = l.lease and t.state = 'a'
-        returning t.id, t.cancel_keep_ms is not null as cancelled`,
+        select * from millrace.extend_tasks_1(
+          ${leases.map((l) => l.id)}::uuid[], ${leases.map((l) => l.attempt)}::int[], ${leases.map((l) => l.lease)}::bigint[],
+          ${leaseMs}::bigint)`,
     );
     const held = new Map(rows.map(({ id, cancelled }) => [id, cancelled]));
     return leases.map(({ id }) => (held.has(id) ? (held.get(id) ? "cancelled" : "held") : "lost"));
@@ -273,11 +271,9 @@ class PostgresTaskStore implements TaskStore {
     await this.#calls.rows(
       "saveProgress",
       sql`
-        update millrace.tasks t set progress = u.progress::json
-          from unnest(${updates.map((u) => u.task.id)}::uuid[], ${updates.map((u) => u.task.attempt)}::int[],
-                      ${updates.map((u) => u.task.lease)}::bigint[], ${updates.map((u) => u.progress)}::text[])
-               u (id, attempt, lease, progress)
-         where t.id = u.id and t.attempt = u.attempt and t.lease = u.lease and t.state = 'a'`,
+        select millrace.save_progress_1(
+          ${updates.map((u) => u.task.id)}::uuid[], ${updates.map((u) => u.task.attempt)}::int[],
+          ${updates.map((u) => u.task.lease)}::bigint[], ${updates.map((u) => u.progress)}::text[])`,
     );
   }
 
@@ -301,27 +297,9 @@ class PostgresTaskStore implements TaskStore {
     const { ms } = await this.#calls.row(
       "nextDue",
       sql<{ ms: number | null }>`
-        select min(greatest(
-                 extract(epoch from d.due_at - clock_timestamp()) * 1000,
-                 case when r.started >= q.rate_max then extract(epoch from r.oldest - clock_timestamp()) * 1000 + q.rate_ms end, 0))::float8 as ms
-          from unnest(${demands.map((d) => d.queue)}::text[], ${demands.map((d) => d.rate?.max ?? null)}::int[],
-                      ${demands.map((d) => d.rate?.perMs ?? null)}::bigint[]) q (name, rate_max, rate_ms)
-         cross join lateral (
-           select min(x.due_at) as due_at from (
-             select f.due_at from (values (0::smallint), (1::smallint), (2::smallint), (3::smallint)) p (rank)
-              cross join lateral (
-                select t.due_at from millrace.tasks t
-                 where t.queue = q.name and t.priority = p.rank and t.state = 'w' and t.concurrency_key is null
-                 order by t.due_at limit 1) f
-             union all
-             (select t.due_at from millrace.tasks t where t.queue = q.name and t.state = 'd' order by t.due_at limit 1)
-           ) x
-         ) d
-          left join lateral (
-            select sum(s.tasks) as started, min(s.at) as oldest from millrace.task_starts s
-             where q.rate_max is not null and s.queue = q.name and s.at > clock_timestamp() - q.rate_ms * interval '1 millisecond'
-          ) r on true
-         where d.due_at is not null and not exists (select from millrace.task_queues p where p.name = q.name and p.paused)`,
+        select millrace.next_due_1(
+          ${demands.map((d) => d.queue)}::text[], ${demands.map((d) => d.rate?.max ?? null)}::int[],
+          ${demands.map((d) => d.rate?.perMs ?? null)}::bigint[]) as ms`,
     );
     return ms ?? undefined;
   }
@@ -471,7 +449,11 @@ class PostgresTaskStore implements TaskStore {
         with tasks as (
           delete from millrace.finished_tasks where id = any(array(
             select id from millrace.finished_tasks where expires_at <= now() order by expires_at limit ${limit}::int for update skip locked))
-          returning 1
+          returning state, group_id
+        ), left_groups as (
+          -- As if it had been discarded: a group must not wait for what is gone.
+          select millrace.leave_groups_1(array_agg(t.group_id)) from tasks t
+            join millrace.task_groups g on g.id = t.group_id and g.waits_for = 'c' where t.state = 'd' having count(*) > 0
         ), keys as (
           delete from millrace.task_keys where key = any(array(
             select k.key from millrace.task_keys k where k.until = 't' and k.expires_at <= now() order by k.expires_at
@@ -497,7 +479,8 @@ class PostgresTaskStore implements TaskStore {
           returning 1
         )
         select (select count(*) from tasks) + (select count(*) from keys) + (select count(*) from groups) + (select count(*) from claims)
-               + 0 * (select count(*) from starts) + 0 * (select count(*) from free_keys) as removed,
+               + 0 * (select count(*) from starts) + 0 * (select count(*) from free_keys) + 0 * (select count(*) from left_groups)
+                 as removed,
                coalesce((select max(key) from looked_at), '') as "cleanedUpTo"`,
     );
     this.#cleanedUpTo = cleanedUpTo;

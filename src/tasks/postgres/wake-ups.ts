@@ -9,8 +9,7 @@ import { type Clock, type Closeable, type Timer } from "../../core/index.ts";
 import { type Database, sql } from "../../database/index.ts";
 import type { StoreEvent } from "../store.ts";
 import type { Calls } from "./calls.ts";
-
-const channel = "millrace_tasks";
+import { wakeUpChannel } from "./functions.ts";
 
 /** From one notification to the next: workers that are busy need none, and idle ones hear of the first at once. */
 const quietMs = 5;
@@ -70,7 +69,7 @@ export class Notifier {
     const payloads = [...this.#payloads];
     this.#payloads = new Set();
     try {
-      await this.#calls.rows("notify", sql`select pg_notify(${channel}, p) from unnest(${payloads}::text[]) p`);
+      await this.#calls.rows("notify", sql`select pg_notify(${wakeUpChannel}, p) from unnest(${payloads}::text[]) p`);
     } catch {
       // The server is gone, and so is whoever listens; they look at everything when it is back.
     }
@@ -132,7 +131,7 @@ export class Listening {
     client.on("end", () => this.#lost(client));
     try {
       await client.connect();
-      await client.query(`listen ${channel}`);
+      await client.query(`listen ${wakeUpChannel}`);
       this.#pauseMs = firstPauseMs;
       this.#tell({ kind: "missed" });
     } catch {
