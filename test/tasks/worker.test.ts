@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { sql } from "millrace/database";
+import { createDatabase, sql } from "millrace/database";
 import { type TaskEndMessage, type TaskRun, createTasks, task, taskAbandonedChannel, tasksErrors } from "millrace/tasks";
 import { Type } from "typebox";
+import { testDatabase } from "../harness/postgres.ts";
 import { passTime } from "./pass-time.ts";
 import { nextEnd, silent, taskService } from "./service.ts";
 
@@ -12,6 +13,32 @@ const Numbered = Type.Object({ n: Type.Integer() });
 
 /** Something that a test lets go on. */
 const gate = () => Promise.withResolvers<void>();
+
+test("a service with tasks is what its page shows", async () => {
+  await using scratch = await testDatabase();
+  await using database = await createDatabase({ url: scratch.url });
+  const mailed: number[] = [];
+  const sendWelcome = task("send-welcome", { input: Type.Object({ userId: Type.Integer() }), queue: "mail" }, ({ input }) => {
+    mailed.push(input.userId);
+  });
+  await database.query(sql`create table users (id int generated always as identity, email text)`);
+  const logger = silent;
+  // #region service
+  await using tasks = await createTasks({ database, tasks: [sendWelcome], queues: { mail: { concurrency: 4 } }, logger });
+  await tasks.start(); // leave it out where a process only enqueues
+  // #endregion
+  const ended = nextEnd("send-welcome");
+  const email = "ada@example.org";
+  // #region enqueue
+  const user = await database.transaction(async (tx) => {
+    const { id } = await tx.one(sql<{ id: number }>`insert into users (email) values (${email}) returning id`);
+    await sendWelcome.enqueue({ userId: id }, { in: tx }); // exists if and only if the user does
+    return id;
+  });
+  // #endregion
+  await ended;
+  assert.deepEqual(mailed, [user]);
+});
 
 suite("a task that is enqueued", () => {
   test("in a transaction runs once that has committed, and its result can be asked for", async () => {
@@ -375,6 +402,32 @@ suite("close()", () => {
     const [record] = await after.store.list({ limit: 1 });
     assert.deepEqual([record?.state, record?.attempt], ["waiting", 0]);
   });
+});
+
+test("a handler that must not have its effect twice claims it, as its page shows", async () => {
+  const charged: number[] = [];
+  const Order = Type.Object({ orderId: Type.Integer() });
+  // #region claim
+  const bill = task("bill", { input: Order }, async ({ input, db, claim }) => {
+    await db.transaction(async (tx) => {
+      if (!(await claim(tx))) return; // an earlier attempt has committed
+      await tx.query(sql`insert into invoices (order_id) values (${input.orderId})`);
+    });
+  });
+  // #endregion
+  const failing = task("bill", { input: Order, retry: { base: "1ms" } }, async (run) => {
+    await bill.handler(run);
+    charged.push(run.input.orderId);
+    if (charged.length === 1) throw new Error("after the commit");
+  });
+  await using here = await taskService({ tasks: [failing] });
+  await here.db.query(sql`create table invoices (order_id int)`);
+  await here.tasks.start();
+  const second = nextEnd("bill").then(() => nextEnd("bill"));
+  await failing.enqueue({ orderId: 7 }, { in: here.db });
+  assert.equal((await second).outcome, "completed");
+  assert.deepEqual(charged, [7, 7]);
+  assert.deepEqual(await here.db.many(sql`select order_id from invoices`), [{ order_id: 7 }]);
 });
 
 test("a slot is used again, by as many tasks at once as it should be and no more", async () => {
