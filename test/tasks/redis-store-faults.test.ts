@@ -312,6 +312,30 @@ suite("a Redis task store", () => {
     assert.deepEqual(await store.settle([complete(brief!), complete(brief!)]), ["settled", "fenced"]);
   });
 
+  test("finds its dead among many, of several queues, in the order of ids", async () => {
+    await using server = await testRedis();
+    await using store = patient(server);
+    const ids = Array.from({ length: 1_250 }, (_, i) => `00000000-0000-7000-8000-${String(i).padStart(12, "0")}`);
+    const tasks = ids.map((id, i) => newTask({ id, queue: `q${i % 3}`, name: i % 400 === 7 ? "rare" : "usual" }));
+    await store.enqueue({ tasks });
+    const claimed = await store.fetch(
+      [0, 1, 2].map((i) => ({ queue: `q${i}`, limit: 500 })),
+      holder,
+    );
+    await store.settle(claimed.map((task) => ({ kind: "dead", task, reason: "fatal", error: "1", keepMs: minute })));
+    const idsOf = async (filter: object) => (await store.list({ state: "dead", limit: 1_000, ...filter })).map(({ id }) => id);
+    assert.deepEqual(await idsOf({}), ids.toReversed().slice(0, 1_000));
+    assert.deepEqual(await idsOf({ before: ids[250] }), ids.slice(0, 250).toReversed());
+    const rare = [7, 407, 807, 1_207].map((i) => ids[i]!);
+    assert.deepEqual(await idsOf({ name: "rare" }), rare.toReversed());
+    assert.deepEqual(await store.discard({ name: "rare", limit: 3 }), rare.slice(0, 3));
+    assert.deepEqual(await store.redrive({ ids: [...ids.slice(0, 700), ids[900]!], name: "usual", limit: 2_000 }), [
+      ...ids.slice(0, 700).filter((id) => !rare.includes(id)),
+      ids[900],
+    ]);
+    assert.equal((await store.redrive({ queue: "q1", limit: 5 })).length, 5);
+  });
+
   test("takes tasks of several keys in turn, one of each", async () => {
     await using server = await testRedis();
     await using store = patient(server);

@@ -88,7 +88,7 @@ export class Outbox {
             create table millrace.task_outbox (
               store text not null,
               seq bigint not null generated always as identity,
-              row_id uuid not null,
+              row_id uuid not null default gen_random_uuid(),
               batch json not null,
               enqueued_at timestamptz not null default clock_timestamp(),
               primary key (store, seq)
@@ -110,11 +110,9 @@ export class Outbox {
     const earlier = await this.#holders(given);
     const outcomes = given.tasks.map(({ id }) => ({ id: earlier.get(id) ?? id, accepted: !earlier.has(id) }));
     const batch = { ...given, tasks: given.tasks.filter(({ id }) => !earlier.has(id)) };
-    const [first] = batch.tasks;
-    if (!first) return outcomes;
+    if (batch.tasks.length === 0) return outcomes;
     const statement = sql`
-      insert into millrace.task_outbox (store, row_id, batch)
-      values (${this.#store}, ${first.id}::uuid, ${JSON.stringify(flatBatch(batch))}::json)`;
+      insert into millrace.task_outbox (store, batch) values (${this.#store}, ${JSON.stringify(flatBatch(batch))}::json)`;
     try {
       if (isOurs(transaction)) {
         await unobserved(() => transaction.query(statement));

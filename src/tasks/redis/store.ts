@@ -60,6 +60,8 @@ const perScript = 1_000;
 
 const stalled = JSON.stringify({ name: "Stalled", message: "Its worker died or fell silent." });
 
+const newestFirst = (a: string, b: string): number => (a < b ? 1 : -1);
+
 const isTaskId = (id: string): boolean => /^[\da-f-]{36}$/i.test(id);
 
 /** What a server says that works but does not take writes now: memory or disk is full. */
@@ -147,8 +149,8 @@ class RedisTaskStore implements TaskStore {
   }
 
   async setup(): Promise<void> {
+    await this.#outbox?.setUp(); // first: transactions may enqueue while Redis is away
     await this.#bounded("setup", () => checkServer(this.#connection, this.#base));
-    await this.#outbox?.setUp();
   }
 
   async enqueue(batch: EnqueueBatch, { in: transaction }: EnqueueOptions = {}): Promise<readonly EnqueueOutcome[]> {
@@ -237,13 +239,23 @@ class RedisTaskStore implements TaskStore {
       (queue === undefined || record.queue === queue) &&
       (name === undefined || record.name === name) &&
       (group === undefined || record.group === group);
-    if (state === "active" || state === "dead") {
-      // What is active or dead has places of its own, and may be little of much.
+    if (state === "active") {
+      // Those have places of their own, and are no more than workers have in hand.
       const queues = queue === undefined ? await this.#queueNames() : [queue];
-      const ids = (await Promise.all(queues.map((of) => this.#idsOf(state, of)))).flat();
-      const those = ids.filter((id) => before === undefined || id < before).toSorted((a, b) => (a < b ? 1 : -1));
+      const ids = (await Promise.all(queues.map((of) => this.#ids(["zrange", `${this.#base}:a:${of}`, 0, -1])))).flat();
+      const those = ids.filter((id) => before === undefined || id < before).toSorted(newestFirst);
       for (let i = 0; i < those.length && found.length < limit; i += tasksPerLook) {
         found.push(...(await this.#records("list", those.slice(i, i + tasksPerLook))).filter(fits));
+      }
+      return found.slice(0, limit);
+    }
+    if (state === "dead") {
+      const queues = queue === undefined ? await this.#queueNames() : [queue];
+      for (let edge = before; found.length < limit;) {
+        const ids = await this.#deadIds(queues, "zrevrangebylex", edge);
+        found.push(...(await this.#records("list", ids)).filter(fits));
+        if (ids.length < tasksPerLook) break;
+        edge = ids.at(-1);
       }
       return found.slice(0, limit);
     }
@@ -290,17 +302,33 @@ class RedisTaskStore implements TaskStore {
 
   /** Candidates are read first and judged again by the script, which is what counts. */
   async #dead(operation: "redrive" | "discard", { ids, queue, name, limit }: DeadFilter): Promise<readonly string[]> {
-    const queues = queue === undefined ? await this.#queueNames() : [queue];
-    const candidates = ids ?? (await Promise.all(queues.map((of) => this.#idsOf("dead", of)))).flat();
-    const inOrder = candidates.toSorted((a, b) => (a < b ? -1 : 1));
     const chosen: string[] = [];
-    for (let i = 0; i < inOrder.length && chosen.length < limit;) {
-      const part = inOrder.slice(i, i + Math.min(tasksPerLook, limit - chosen.length));
-      i += part.length;
-      const reply = await this.#run(operation, scripts.deadScript, [operation, queue ?? "", name ?? "", ...part]);
-      for (const id of reply) chosen.push(String(id));
+    const queues = queue === undefined && !ids ? await this.#queueNames() : [queue ?? ""];
+    const given = ids?.toSorted((a, b) => (a < b ? -1 : 1));
+    for (let edge: string | undefined, at = 0; chosen.length < limit;) {
+      const some = given ? given.slice(at, at + tasksPerLook) : await this.#deadIds(queues, "zrangebylex", edge);
+      for (let i = 0; i < some.length && chosen.length < limit;) {
+        const part = some.slice(i, i + limit - chosen.length);
+        i += part.length;
+        const reply = await this.#run(operation, scripts.deadScript, [operation, queue ?? "", name ?? "", ...part]);
+        for (const id of reply) chosen.push(String(id));
+      }
+      if (some.length < tasksPerLook) break;
+      edge = some.at(-1);
+      at += some.length;
     }
     return chosen;
+  }
+
+  /** The next ids of the dead in the order of ids, or against it, that come after `edge`; less than tasksPerLook: there are no more. */
+  async #deadIds(queues: readonly string[], command: "zrangebylex" | "zrevrangebylex", edge?: string): Promise<string[]> {
+    const range =
+      command === "zrangebylex" ? [edge === undefined ? "-" : `(${edge}`, "+"] : [edge === undefined ? "+" : `(${edge}`, "-"];
+    const ids = await Promise.all(
+      queues.map((of) => this.#ids([command, `${this.#base}:dead:${of}`, ...range, "limit", 0, tasksPerLook])),
+    );
+    const inOrder = ids.flat().toSorted(newestFirst);
+    return (command === "zrangebylex" ? inOrder.toReversed() : inOrder).slice(0, tasksPerLook);
   }
 
   async pause(queue: string): Promise<void> {
@@ -345,16 +373,13 @@ class RedisTaskStore implements TaskStore {
     return reply.map(recordFrom);
   }
 
-  async #queueNames(): Promise<string[]> {
-    const reply = (await this.#bounded("queues", () =>
-      this.#connection.command("smembers", [`${this.#base}:queues`]),
-    )) as unknown[];
-    return reply.map(String);
+  #queueNames(): Promise<string[]> {
+    return this.#ids(["smembers", `${this.#base}:queues`]);
   }
 
-  async #idsOf(state: "active" | "dead", queue: string): Promise<string[]> {
-    const place = `${this.#base}:${state === "active" ? "a" : "dead"}:${queue}`;
-    const reply = (await this.#bounded("list", () => this.#connection.command("zrange", [place, 0, -1]))) as unknown[];
+  /** Texts that a command answers. */
+  async #ids([command, ...args]: readonly [string, ...RedisArgument[]]): Promise<string[]> {
+    const reply = (await this.#bounded("list", () => this.#connection.command(command, args))) as unknown[];
     return reply.map(String);
   }
 
