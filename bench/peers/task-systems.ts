@@ -8,7 +8,8 @@ import pg from "pg";
 import { pino } from "pino";
 import { Type } from "typebox";
 import { type Database, createDatabase, sql } from "../../src/database/index.ts";
-import { createTasks, task } from "../../src/tasks/index.ts";
+import { createTasks, redisTaskStore, task } from "../../src/tasks/index.ts";
+import type { TestRedis } from "../../test/harness/redis.ts";
 
 export const concurrency = 16;
 
@@ -69,6 +70,45 @@ export async function millrace(url: string, keep: "0s" | "1h"): Promise<TaskSyst
     async [Symbol.asyncDispose]() {
       await idle.close();
       await database.close();
+    },
+  };
+}
+
+/** The kit on Redis. */
+export async function millraceOnRedis(redis: TestRedis, keep: "0s" | "1h"): Promise<TaskSystem> {
+  const prefix = `bench-${keep}:`;
+  const store = redisTaskStore({ url: redis.url, prefix, timeout: "20s" });
+  let counter = countdown(Infinity);
+  const noop = task("noop", { input: Type.Object({ n: Type.Integer() }), keep }, () => counter.one());
+  const options = { store, tasks: [noop], concurrency, logger: pino({ level: "silent" }) };
+  const idle = await createTasks(options);
+  return {
+    name: keep === "0s" ? "millrace on Redis" : "millrace on Redis, results kept 1 h",
+    async fill(tasks) {
+      for (let i = 0; i < tasks; i += 5_000) {
+        await idle.enqueueMany(
+          noop,
+          Array.from({ length: Math.min(5_000, tasks - i) }, (_, n) => ({ n })),
+        );
+      }
+    },
+    async drain(tasks) {
+      counter = countdown(tasks);
+      await using working = await createTasks(options);
+      return await seconds(async () => {
+        await working.start();
+        await counter.promise;
+      });
+    },
+    enqueueOne: async () => void (await idle.enqueue(noop, { n: 1 })),
+    async empty() {
+      // Only its own keys: the server is shared with others.
+      const script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end";
+      await redis.command("eval", script, 0, `${prefix}*`);
+    },
+    async [Symbol.asyncDispose]() {
+      await idle.close();
+      await store.close();
     },
   };
 }

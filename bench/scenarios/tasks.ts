@@ -9,7 +9,7 @@ import { testRedis } from "../../test/harness/redis.ts";
 import { benchDatabase } from "../harness/database.ts";
 import type { BenchOptions } from "../harness/options.ts";
 import { type Samples, interleave, median, printComparison, printTable } from "../harness/rounds.ts";
-import { type TaskSystem, bullmq, concurrency, graphile, millrace, pgBoss } from "../peers/task-systems.ts";
+import { type TaskSystem, bullmq, concurrency, graphile, millrace, millraceOnRedis, pgBoss } from "../peers/task-systems.ts";
 
 const baselines = ["BullMQ", "graphile-worker"];
 
@@ -24,6 +24,8 @@ export async function run({ rounds = 3, operations = 20_000, rows = 1_000_000, o
     const systems: TaskSystem[] = [
       stack.use(await millrace(servers[0]!.url, "0s")),
       stack.use(await millrace(servers[1]!.url, "1h")),
+      stack.use(await millraceOnRedis(redis, "0s")),
+      stack.use(await millraceOnRedis(redis, "1h")),
       stack.use(await bullmq(redis.url)),
       stack.use(await graphile(servers[2]!.url)),
       stack.use(await pgBoss(servers[3]!.url)),
