@@ -3,6 +3,7 @@
 // | the handler                              | and the signal was aborted by | becomes                            |
 // | ---------------------------------------- | ----------------------------- | ---------------------------------- |
 // | returns                                  | anything or nothing           | complete                           |
+// | returns, and a chain goes on behind it   | cancel()                      | cancelled: the chain ends          |
 // | throws                                   | nothing                       | retry or dead, as retry.ts decides |
 // | throws, or does not end within the grace | the timeout                   | retry or dead, by the timeout      |
 // |                                          | cancel()                      | cancelled                          |
@@ -15,11 +16,13 @@ import { type Database, type Transaction, sql, unobserved } from "../database/in
 import { taskAbandonedChannel } from "./channels.ts";
 import { tasksErrors } from "./errors.ts";
 import { failureJson } from "./failure-json.ts";
+import { knowsNext, nextBatch } from "./flows.ts";
+import { type MemberOutcome, groupMembers } from "./group-members.ts";
 import { type TaskMeta, readMeta } from "./meta.ts";
 import type { TaskLogger } from "./options.ts";
 import { afterFailure } from "./retry.ts";
-import type { ClaimedTask, EnqueueBatch, Settlement } from "./store.ts";
-import type { AnyTask, TaskRun } from "./task.ts";
+import type { ClaimedTask, Settlement, TaskStore } from "./store.ts";
+import type { AnyTask, TaskNamed, TaskRun } from "./task.ts";
 
 /** What all attempts of a process share. */
 export interface AttemptHost {
@@ -30,9 +33,13 @@ export interface AttemptHost {
   readonly graceMs: number;
   /** Keeps progress, some time soon. */
   saveProgress(claimed: ClaimedTask, value: unknown): void;
-  /** What is enqueued with the completion: the next step of a chain. */
-  followUp(meta: TaskMeta, result: string | undefined): EnqueueBatch | undefined;
+  /** Every task of this process. */
+  readonly tasks: ReadonlyMap<string, AnyTask>;
+  readonly store: TaskStore;
 }
+
+/** How long what this process does not know waits for one that does: deploys of the next version are a matter of seconds. */
+export const unknownPauseMs = 10_000;
 
 /** How an attempt has ended. */
 export interface AttemptEnd {
@@ -54,9 +61,11 @@ class Run implements TaskRun<unknown>, WorkContext {
   readonly trace: WorkContext["trace"];
   readonly #host: AttemptHost;
   readonly #claimed: ClaimedTask;
+  readonly #group: string | undefined;
   #log: TaskLogger | undefined;
 
-  constructor(host: AttemptHost, claimed: ClaimedTask, input: unknown, deadline: Deadline, { context }: TaskMeta) {
+  constructor(host: AttemptHost, claimed: ClaimedTask, input: unknown, deadline: Deadline, { context, group }: TaskMeta) {
+    this.#group = group;
     this.#host = host;
     this.#claimed = claimed;
     this.input = input;
@@ -99,6 +108,9 @@ class Run implements TaskRun<unknown>, WorkContext {
     );
     return rows.length > 0;
   };
+
+  readonly members = <Result>(of?: TaskNamed<Result>): AsyncIterable<MemberOutcome<Awaited<Result>>> =>
+    groupMembers<Result>(this.#host.store, this.#group, of);
 }
 
 /**
@@ -114,6 +126,10 @@ export async function runAttempt(host: AttemptHost, task: AnyTask, claimed: Clai
     return { settlement: { kind: "dead", task: lease, reason: "crashed", error: failureJson(error), keepMs }, error };
   }
   const meta = readMeta(claimed.meta);
+  if (!knowsNext(meta, host.tasks)) {
+    host.logger.warn({ taskId: claimed.id, task: task.name }, "This worker does not know what follows the task; it is left to others.");
+    return { settlement: { kind: "release", task: lease, delayMs: unknownPauseMs }, error: undefined };
+  }
   let input: unknown;
   try {
     input = task.input.read(claimed.input);
@@ -123,11 +139,11 @@ export async function runAttempt(host: AttemptHost, task: AnyTask, claimed: Clai
   try {
     const result = await handled(host, task, claimed, new Run(host, claimed, input, deadline, meta), deadline);
     const json = resultJson(task, result);
-    const next = host.followUp(meta, json);
-    return {
-      settlement: { kind: "complete", task: lease, result: json, keepMs: task.keepMs, ...(next && { next }) },
-      error: undefined,
-    };
+    if (meta.next && tasksErrors.is(deadline.reason, "MILLRACE_TASKS_CANCELLED")) {
+      return { settlement: { kind: "cancelled", task: lease, keepMs: task.keepMs }, error: deadline.reason };
+    }
+    const next = nextBatch(meta, json, host.tasks);
+    return { settlement: { kind: "complete", task: lease, result: json, keepMs: task.keepMs, next }, error: undefined };
   } catch (thrown) {
     const error = deadline.aborted ? deadline.reason : thrown;
     if (deadline.aborted && error instanceof MillraceError) {

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { destination, pino } from "pino";
-import { MillraceError, type ResolvedOptions, createLifecycle, resolveOptions } from "../core/index.ts";
+import { MillraceError, type ResolvedOptions, createLifecycle, parseDuration, resolveOptions } from "../core/index.ts";
 import type { Database } from "../database/index.ts";
 import { bindTasks } from "./bound-tasks.ts";
 import { taskEnqueueChannel } from "./channels.ts";
@@ -15,16 +15,20 @@ import {
   type TaskLogger,
   type TasksOptions,
   queueChecks,
+  taskDefaults,
   tasksChecks,
   tasksDefaults,
 } from "./options.ts";
 import { setUpTables } from "./postgres/setup.ts";
 import { postgresTaskStore } from "./postgres/store.ts";
 import { ProgressKeeper } from "./progress.ts";
+import { type Scheduler, createScheduler } from "./schedules.ts";
+import { type TaskStatus, statusOf } from "./status.ts";
 import { storeUnavailable } from "./store-failure.ts";
-import type { EnqueueBatch, EnqueueOutcome, EnqueueTransaction, TaskStore } from "./store.ts";
-import type { AnyTask, EnqueueTaskOptions, Task } from "./task.ts";
-import type { Tasks, TasksStats } from "./tasks.ts";
+import type { CancelOutcome, EnqueueBatch, EnqueueOutcome, EnqueueTransaction, TaskStore } from "./store.ts";
+import type { AnyTask, EnqueueTaskOptions, Task, TaskHandle } from "./task.ts";
+import type { ResultOptions, Tasks, TasksStats } from "./tasks.ts";
+import { type WatchOptions, Watching } from "./watching.ts";
 import { WorkQueue } from "./work-queue.ts";
 import { Worker } from "./worker.ts";
 
@@ -77,12 +81,18 @@ function queuesOf({ tasks, queues, concurrency }: Resolved): readonly WorkQueue[
   });
 }
 
+const handleOf = <Result>(task: TaskHandle<Result> | string): TaskHandle<Result> =>
+  typeof task === "string" ? { id: task, accepted: true } : task;
+
 class TasksHandle implements Tasks {
   readonly store: TaskStore;
   readonly worker: string;
   readonly #options: Resolved;
+  readonly #named: ReadonlyMap<string, AnyTask>;
   readonly #database: Database | undefined;
   readonly #work: Worker;
+  readonly #scheduler: Scheduler;
+  readonly #watching: Watching;
   readonly #lifecycle = createLifecycle("the tasks");
   #ready: Promise<void> | undefined;
 
@@ -106,6 +116,7 @@ class TasksHandle implements Tasks {
     const named = byName(tasks);
     const queues = queuesOf(options);
     this.#options = options;
+    this.#named = named;
     this.#database = database;
     this.worker = options.worker ?? newWorkerName();
     const logger = options.logger ?? newLogger();
@@ -127,7 +138,8 @@ class TasksHandle implements Tasks {
         random,
         graceMs,
         saveProgress: (claimed, value) => progress.save(claimed, value),
-        followUp: () => undefined,
+        tasks: named,
+        store: this.store,
       },
       logger,
       clock,
@@ -143,6 +155,9 @@ class TasksHandle implements Tasks {
       this.#lifecycle.add("the binding", () => binding[Symbol.dispose]());
     }
     this.#lifecycle.add("the workers", () => this.#work.close(), drainMs + graceMs + 15_000);
+    this.#scheduler = createScheduler({ store: this.store, tasks, clock, log: logger });
+    this.#lifecycle.add("the schedules", () => this.#scheduler.close());
+    this.#watching = new Watching(this.store, clock);
   }
 
   /** Sets up what is kept where; once it has succeeded it costs nothing. */
@@ -170,28 +185,28 @@ class TasksHandle implements Tasks {
     task: Task<Input, Result>,
     input: Input,
     options: EnqueueTaskOptions & { readonly in?: EnqueueTransaction } = {},
-  ): Promise<EnqueueOutcome> {
+  ): Promise<TaskHandle<Result>> {
     const { in: transaction, ...rest } = options;
     this.#lifecycle.assertOpen();
     const made = newTask(task, input, { ...rest, clock: this.#options.clock });
-    return (await this.#put(task, { tasks: [made] }, transaction))[0]!;
+    return (await this.put(task, { tasks: [made] }, transaction))[0]!;
   }
 
   async enqueueMany<Input, Result>(
     task: Task<Input, Result>,
     inputs: readonly Input[],
     options: Omit<EnqueueTaskOptions, "id"> & { readonly in?: EnqueueTransaction } = {},
-  ): Promise<readonly EnqueueOutcome[]> {
+  ): Promise<readonly TaskHandle<Result>[]> {
     const { in: transaction, ...rest } = options;
     this.#lifecycle.assertOpen();
     const made = inputs.map((input) => newTask(task, input, { ...rest, clock: this.#options.clock }));
-    return await this.#put(task, { tasks: made }, transaction);
+    return await this.put(task, { tasks: made }, transaction);
   }
 
-  async #put(
-    task: { readonly name: string; readonly queue: string },
+  async put(
+    task: Pick<AnyTask, "name" | "queue">,
     batch: EnqueueBatch,
-    transaction: EnqueueTransaction | undefined,
+    transaction?: EnqueueTransaction,
   ): Promise<readonly EnqueueOutcome[]> {
     const { clock } = this.#options;
     const watched = taskEnqueueChannel.hasSubscribers ? clock.monotonic() : undefined;
@@ -219,9 +234,38 @@ class TasksHandle implements Tasks {
     }
   }
 
+  async status<Result>(id: string): Promise<TaskStatus<Result> | undefined> {
+    const record = await this.store.show(id);
+    return record && statusOf<Result>(record);
+  }
+
+  watch<Result>(task: TaskHandle<Result> | string, options: WatchOptions = {}): AsyncIterable<TaskStatus<Result>> {
+    return this.#watching.watch(handleOf(task), options);
+  }
+
+  result<Result>(task: TaskHandle<Result> | string, { timeout, ...options }: ResultOptions = {}): Promise<Result> {
+    const timeoutMs = timeout === undefined ? undefined : parseDuration(timeout);
+    return this.#watching.result(handleOf(task), { ...options, timeoutMs });
+  }
+
+  async cancel(task: TaskHandle<unknown> | string): Promise<CancelOutcome> {
+    const { id, before = [] } = handleOf(task);
+    let said: CancelOutcome = "unknown";
+    // In their order: a step that completes meanwhile has put the next one there by the time that it is asked for.
+    for (const each of [...before.map((step) => step.id), id]) {
+      const record = await this.store.show(each);
+      const keepMs = (record && this.#named.get(record.name)?.keepMs) ?? parseDuration(taskDefaults.keep);
+      const outcome = await this.store.cancel(each, keepMs);
+      if (outcome === "cancelled" || outcome === "requested") said = outcome;
+      else if (said === "unknown") said = outcome;
+    }
+    return said;
+  }
+
   async start(): Promise<void> {
     this.#lifecycle.assertOpen();
     this.#work.start();
+    this.#scheduler.start();
   }
 
   stats(): TasksStats {

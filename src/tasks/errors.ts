@@ -99,4 +99,10 @@ export const tasksErrors = defineErrors({
     retryable: true,
     message: (d: { task: string }) => `The worker stops, and task "${d.task}" did not end in time; it is handed back.`,
   },
+  MILLRACE_TASKS_NO_RESULT: {
+    when: "The result of a task is waited for, and will not come: it is dead, it was cancelled, or it is not there.",
+    next: "`details.how` says which. For a dead one look at `millrace tasks show`; redriving it gives it another chance.",
+    retryable: false,
+    message: (d: { id: string; how: string; reason: string }) => `Task ${d.id} has no result: ${d.reason}.`,
+  },
 });

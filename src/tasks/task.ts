@@ -6,6 +6,7 @@ import type { Deadline } from "../concurrency/index.ts";
 import { type ResolvedOptions, parseDuration, resolveOptions } from "../core/index.ts";
 import type { Database, Transaction } from "../database/index.ts";
 import { boundTasks } from "./bound-tasks.ts";
+import type { MemberOutcome } from "./group-members.ts";
 import { tasksErrors } from "./errors.ts";
 import { type InputReader, inputReader } from "./input.ts";
 import {
@@ -26,7 +27,7 @@ import {
   uniqueDefaults,
 } from "./options.ts";
 import { readSchedules } from "./schedules.ts";
-import type { EnqueueOutcome, PriorityRank, Uniqueness } from "./store.ts";
+import type { EnqueueOutcome, PriorityRank, TaskState, Uniqueness } from "./store.ts";
 import type { Tasks } from "./tasks.ts";
 
 /** What a handler gets. */
@@ -52,6 +53,17 @@ export interface TaskRun<Input> {
    * See docs/tasks.md.
    */
   claim(this: void, tx: Transaction, key?: string): Promise<boolean>;
+  /**
+   * Of what follows a fan-out: what became of its members, in the order in which they were given; with `of` only those of one task, with its
+   * result type. Reads the store as it goes. Empty for other tasks.
+   */
+  members<Result = unknown>(this: void, of?: TaskNamed<Result>): AsyncIterable<MemberOutcome<Awaited<Result>>>;
+}
+
+/** A task of which only the name and the result matter. */
+export interface TaskNamed<Result> {
+  readonly name: string;
+  readonly with: (input: never) => Planned<Result>;
 }
 
 /** Where a task is put: a transaction, a database, or the handle of createTasks(). */
@@ -67,6 +79,33 @@ export interface EnqueueTaskOptions {
   /** A UUID. Enqueueing the same id again does nothing: for callers that may have to repeat themselves. Default: a new one. */
   readonly id?: string;
 }
+
+/** A task that must have gone a certain way before another exists. */
+export interface TaskBefore {
+  readonly id: string;
+  /** What it may end as so that the other will not exist, unless somebody redrives it. */
+  readonly endsWith: readonly TaskState[];
+}
+
+/** A task that was enqueued; `Result` is what its handler returns. */
+export interface TaskHandle<Result> extends EnqueueOutcome {
+  /** Of what follows others: those that come before it. */
+  readonly before?: readonly TaskBefore[];
+  /** Never there: it carries the type. */
+  readonly result?: Result;
+}
+
+/** A task with its input, as a part of a chain or a group. */
+export interface Planned<Result> {
+  readonly task: AnyTask;
+  readonly input: unknown;
+  readonly options: PlannedOptions;
+  /** Never there: it carries the type. */
+  readonly result?: Result;
+}
+
+/** A delay counts from when the task is enqueued: in a chain, from when the one before has completed. */
+export type PlannedOptions = Omit<EnqueueTaskOptions, "id">;
 
 /** A task as the kit works with it. Made by task(), frozen. */
 export interface Task<Input, Result> {
@@ -88,7 +127,9 @@ export interface Task<Input, Result> {
    * Enqueues it. In a transaction it exists if and only if that commits; what `delay` counts from is now, not the commit.
    * @throws MILLRACE_TASKS_INPUT_INVALID, MILLRACE_TASKS_UNBOUND, MILLRACE_TASKS_STORE_UNAVAILABLE
    */
-  enqueue(input: Input, options: EnqueueTaskOptions & { readonly in: EnqueuePlace }): Promise<EnqueueOutcome>;
+  enqueue(input: Input, options: EnqueueTaskOptions & { readonly in: EnqueuePlace }): Promise<TaskHandle<Result>>;
+  /** The task with its input, for chain() and group(): docs/flows.md. Nothing is checked or enqueued yet. */
+  readonly with: (input: Input, options?: PlannedOptions) => Planned<Result>;
 }
 
 /** Any task, where its types do not matter. */
@@ -162,6 +203,7 @@ export function task<Schema extends TSchema | undefined = undefined, Result = vo
       const { tasks, transaction } = boundTasks(declared, place);
       return await tasks.enqueue(declared, input, transaction ? { ...rest, in: transaction } : rest);
     },
+    with: (input: Input, options: PlannedOptions = {}): Planned<Result> => ({ task: declared, input, options }),
   });
   readSchedules(declared); // refuses what cannot be
   return declared;

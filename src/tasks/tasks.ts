@@ -1,8 +1,10 @@
 // The handle that createTasks() gives: enqueue, work, and look after what waits. See docs/tasks.md.
 
-import type { Closeable } from "../core/index.ts";
-import type { EnqueueTaskOptions, Task } from "./task.ts";
-import type { EnqueueOutcome, EnqueueTransaction, TaskStore } from "./store.ts";
+import type { Closeable, Duration } from "../core/index.ts";
+import type { TaskStatus } from "./status.ts";
+import type { AnyTask, EnqueueTaskOptions, Task, TaskHandle } from "./task.ts";
+import type { CancelOutcome, EnqueueBatch, EnqueueOutcome, EnqueueTransaction, TaskStore } from "./store.ts";
+import type { WatchOptions } from "./watching.ts";
 
 /** What the workers of this process are doing. */
 export interface TasksStats {
@@ -14,6 +16,11 @@ export interface TasksStats {
   readonly buffered: number;
   /** Attempts that have ended since the start, by how. */
   readonly ended: Readonly<Record<"completed" | "retried" | "dead" | "cancelled" | "released" | "fenced", number>>;
+}
+
+export interface ResultOptions extends WatchOptions {
+  /** How long to wait. Default: as long as the running work has. */
+  readonly timeout?: Duration | undefined;
 }
 
 /** Tasks of one store in this process. */
@@ -30,13 +37,30 @@ export interface Tasks extends Closeable {
     task: Task<Input, Result>,
     input: Input,
     options?: EnqueueTaskOptions & { readonly in?: EnqueueTransaction },
-  ): Promise<EnqueueOutcome>;
+  ): Promise<TaskHandle<Result>>;
   /** Enqueues many of one kind, all or nothing, in one round trip per 1,000. */
   enqueueMany<Input, Result>(
     task: Task<Input, Result>,
     inputs: readonly Input[],
     options?: Omit<EnqueueTaskOptions, "id"> & { readonly in?: EnqueueTransaction },
-  ): Promise<readonly EnqueueOutcome[]>;
+  ): Promise<readonly TaskHandle<Result>[]>;
+  /** Enqueues what chain() and group() have made. `task` is its first, for messages. */
+  put(task: AnyTask, batch: EnqueueBatch, transaction?: EnqueueTransaction): Promise<readonly EnqueueOutcome[]>;
+
+  /** What a task is at, or undefined: there is none, or it was kept long enough. */
+  status<Result = unknown>(id: string): Promise<TaskStatus<Result> | undefined>;
+  /**
+   * What it is at, each time that it has changed, until it has ended. Cheap for many who watch the same task. See docs/task-results.md.
+   * @throws MILLRACE_TASKS_NO_RESULT when it is not there, or will not be because of what should come before it
+   */
+  watch<Result>(task: TaskHandle<Result> | string, options?: WatchOptions): AsyncIterable<TaskStatus<Result>>;
+  /** What its handler has returned. @throws MILLRACE_TASKS_NO_RESULT, MILLRACE_DEADLINE_EXCEEDED after `timeout` */
+  result<Result>(task: TaskHandle<Result> | string, options?: ResultOptions): Promise<Result>;
+  /**
+   * Cancels a task that waits, asks one that runs to stop, and with a handle of a chain does so with whichever of its steps it is at.
+   * "cancelled" and "requested" outweigh "finished".
+   */
+  cancel(task: TaskHandle<unknown> | string): Promise<CancelOutcome>;
 
   /** Works on the queues from now on. Twice is once. Resolves at once: a store that is not there yet is waited for. */
   start(): Promise<void>;

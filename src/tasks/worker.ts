@@ -9,7 +9,7 @@
 
 import { Deadline } from "../concurrency/index.ts";
 import { type Clock, type Closeable, formatDuration } from "../core/index.ts";
-import { type AttemptEnd, type AttemptHost, runAttempt } from "./attempt.ts";
+import { type AttemptEnd, type AttemptHost, runAttempt, unknownPauseMs } from "./attempt.ts";
 import { taskEndChannel, taskStartChannel, taskWorkerChannel } from "./channels.ts";
 import { tasksErrors } from "./errors.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -22,9 +22,6 @@ import type { ClaimedTask, Settlement, StoreEvent, TaskStore } from "./store.ts"
 import type { AnyTask } from "./task.ts";
 import type { TasksStats } from "./tasks.ts";
 import type { WorkQueue } from "./work-queue.ts";
-
-/** How long a task that this process does not know waits for one that does: deploys of the next version are a matter of seconds. */
-const unknownPauseMs = 10_000;
 
 /** How long the last settlements may take after everything else has ended. */
 const lastSettlementsMs = 5_000;
