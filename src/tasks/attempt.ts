@@ -127,7 +127,10 @@ export async function runAttempt(host: AttemptHost, task: AnyTask, claimed: Clai
   }
   const meta = readMeta(claimed.meta);
   if (!knowsNext(meta, host.tasks)) {
-    host.logger.warn({ taskId: claimed.id, task: task.name }, "This worker does not know what follows the task; it is left to others.");
+    host.logger.warn(
+      { taskId: claimed.id, task: task.name },
+      "This worker does not know what follows the task; it is left to others.",
+    );
     return { settlement: { kind: "release", task: lease, delayMs: unknownPauseMs }, error: undefined };
   }
   let input: unknown;

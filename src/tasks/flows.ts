@@ -108,8 +108,7 @@ export function chain(...given: readonly unknown[]): Chain<unknown> {
   if (first === undefined || !isPlanned(first))
     throw refuse("chain()", "its first step is a task with its input: `task.with(input)`.");
   if (steps.length > maxSteps) throw refuse("chain()", `it has ${steps.length} steps, and may have ${maxSteps}.`);
-  if (steps.slice(0, -1).some(isFanOut))
-    throw refuse("chain()", "a fan-out is its last step; what follows it is its `then`.");
+  if (steps.slice(0, -1).some(isFanOut)) throw refuse("chain()", "a fan-out is its last step; what follows it is its `then`.");
   const made: Chain<unknown> = {
     kind: "chain",
     steps,

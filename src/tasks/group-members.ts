@@ -25,7 +25,7 @@ export async function* groupMembers<Result>(
   of?: TaskNamed<Result>,
 ): AsyncGenerator<MemberOutcome<Awaited<Result>>, void> {
   if (group === undefined) return;
-  for (let after: string | undefined; ; ) {
+  for (let after: string | undefined; ;) {
     const page = await store.groupResults(group, { after, limit: pageSize });
     for (const { id, name, state, result, error } of page) {
       if (of && of.name !== name) continue;

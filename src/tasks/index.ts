@@ -1,7 +1,16 @@
 export * from "./channels.ts";
 export { createTasks } from "./create-tasks.ts";
 export { tasksErrors } from "./errors.ts";
-export { type Chain, type FanOut, type FanOutHandle, type FanOutOptions, type Step, type StepTaking, chain, fanOut } from "./flows.ts";
+export {
+  type Chain,
+  type FanOut,
+  type FanOutHandle,
+  type FanOutOptions,
+  type Step,
+  type StepTaking,
+  chain,
+  fanOut,
+} from "./flows.ts";
 export type { MemberOutcome } from "./group-members.ts";
 export {
   type ConcurrencyOptions,

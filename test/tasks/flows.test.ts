@@ -13,14 +13,22 @@ const once = { attempts: 1 } as const;
 suite("a chain", () => {
   const double = task("double", { input: Numbered }, ({ input }) => ({ n: input.n * 2 }));
   const add = task("add", { input: Numbered }, ({ input }) => ({ n: input.n + 1 }));
-  const say = task("say", { input: Type.Object({ n: Type.Integer(), unit: Type.Optional(Type.String()) }) }, ({ input }) => `${input.n} ${input.unit ?? ""}`);
+  const say = task(
+    "say",
+    { input: Type.Object({ n: Type.Integer(), unit: Type.Optional(Type.String()) }) },
+    ({ input }) => `${input.n} ${input.unit ?? ""}`,
+  );
 
   test("hands the result of each step to the next, and its handle waits for the last", async () => {
     await using here = await taskService({ tasks: [double, add, say] });
     await here.tasks.start();
+    const { db, tasks } = here;
+    // #region chain
     const steps = chain(double.with({ n: 20 }), add, say);
-    const handle = await here.db.transaction((tx) => steps.enqueue({ in: tx }));
-    assert.equal(await here.tasks.result(handle, options), "41 ");
+    const handle = await db.transaction((tx) => steps.enqueue({ in: tx }));
+    const text: string = await tasks.result(handle, { timeout: "20s" });
+    // #endregion
+    assert.equal(text, "41 ");
     assert.equal((await here.tasks.store.list({ limit: 10 })).length, 3);
   });
 
@@ -36,19 +44,20 @@ suite("a chain", () => {
   });
 
   test("takes an input that is said, in a queue and with a limit of its own", async () => {
-    const other = task("other", { input: Numbered, queue: "others", concurrencyPer: { key: ({ n }) => String(n), max: 1 } }, ({ input }) => input);
+    const other = task(
+      "other",
+      { input: Numbered, queue: "others", concurrencyPer: { key: ({ n }) => String(n), max: 1 } },
+      ({ input }) => input,
+    );
     await using here = await taskService({ tasks: [double, other, add] });
     await here.tasks.start();
     const handle = await chain(double.with({ n: 1 }), other, other.with({ n: 7 }), add).enqueue({ in: here.tasks });
     assert.deepEqual(await here.tasks.result(handle, options), { n: 8 });
     const records = await here.tasks.store.list({ name: "other", limit: 10 });
-    assert.deepEqual(
-      records.map(({ queue, concurrencyKey }) => [queue, concurrencyKey]).sort(),
-      [
-        ["others", "other:2"],
-        ["others", "other:7"],
-      ],
-    );
+    assert.deepEqual(records.map(({ queue, concurrencyKey }) => [queue, concurrencyKey]).sort(), [
+      ["others", "other:2"],
+      ["others", "other:7"],
+    ]);
   });
 
   test("ends with a step that is dead, and goes on when that is redriven", async () => {
@@ -125,11 +134,13 @@ suite("a chain", () => {
 
 suite("a fan-out", () => {
   const square = task("square", { input: Numbered }, ({ input }) => input.n ** 2);
+  // #region callback
   const sum = task("sum", {}, async ({ members }) => {
     let total = 0;
     for await (const { result } of members(square)) total += result ?? 0;
     return total;
   });
+  // #endregion
 
   test("is followed once, by a task that reads what its members have returned, in their order", async () => {
     const list = task("list", {}, async ({ members }) => {
@@ -140,9 +151,17 @@ suite("a fan-out", () => {
     await using here = await taskService({ tasks: [square, list] });
     await here.tasks.start();
     const numbers = Array.from({ length: 1_200 }, (_, n) => n);
-    const handle = await here.db.transaction((tx) => fanOut(numbers.map((n) => square.with({ n })), { then: list }).enqueue({ in: tx }));
+    const handle = await here.db.transaction((tx) =>
+      fanOut(
+        numbers.map((n) => square.with({ n })),
+        { then: list },
+      ).enqueue({ in: tx }),
+    );
     assert.equal(handle.members.length, 1_200);
-    assert.deepEqual(await here.tasks.result(handle.then!, options), numbers.map((n) => n ** 2));
+    assert.deepEqual(
+      await here.tasks.result(handle.then!, options),
+      numbers.map((n) => n ** 2),
+    );
     assert.equal((await here.tasks.store.list({ name: "list", limit: 10 })).length, 1);
   });
 
@@ -183,6 +202,18 @@ suite("a fan-out", () => {
     assert.equal(total, 50);
   });
 
+  test("is what its page shows", async () => {
+    await using here = await taskService({ tasks: [square, sum] });
+    await here.tasks.start();
+    const { db, tasks } = here;
+    // #region fan-out
+    const all = fanOut([square.with({ n: 3 }), square.with({ n: 4 })], { then: sum });
+    const { then } = await db.transaction((tx) => all.enqueue({ in: tx }));
+    const total: number = await tasks.result(then!, { timeout: "20s" });
+    // #endregion
+    assert.equal(total, 25);
+  });
+
   test("needs nothing to follow it", async () => {
     await using here = await taskService({ tasks: [square] });
     await here.tasks.start();
@@ -194,7 +225,9 @@ suite("a fan-out", () => {
 
   test("is refused where one of its tasks is not known, or without members", async () => {
     await using here = await taskService({ tasks: [square] });
-    await assert.rejects(fanOut([square.with({ n: 1 })], { then: sum }).enqueue({ in: here.db }), { code: "MILLRACE_TASKS_UNBOUND" });
+    await assert.rejects(fanOut([square.with({ n: 1 })], { then: sum }).enqueue({ in: here.db }), {
+      code: "MILLRACE_TASKS_UNBOUND",
+    });
     assert.throws(() => fanOut([]), /no members/);
   });
 });

@@ -13,10 +13,12 @@ suite("a task that is waited for", () => {
   test("gives what its handler has returned, in the process that enqueued it", async () => {
     const greet = task("greet", { input: Type.Object({ name: Type.String() }) }, ({ input }) => ({ text: `Hello ${input.name}` }));
     await using here = await taskService({ tasks: [greet] });
-    const handle = await greet.enqueue({ name: "Ada" }, { in: here.db });
-    const waiting = here.tasks.result(handle, options);
     await here.tasks.start();
-    const { text } = await waiting;
+    const { db, tasks } = here;
+    // #region result
+    const handle = await greet.enqueue({ name: "Ada" }, { in: db });
+    const { text } = await tasks.result(handle, { timeout: "20s" });
+    // #endregion
     assert.equal(text, "Hello Ada");
     assert.equal((await here.tasks.result<{ text: string }>(handle.id, options)).text, "Hello Ada"); // later, by its id
   });
