@@ -32,7 +32,7 @@ export interface Chain<Result> {
 
 export interface FanOutOptions<Result> {
   /** Follows when all are through: a task without input, one with its input said, or a chain. It can read what became of the members. */
-  readonly then?: Task<undefined, Result> | Planned<Result> | Chain<Result>;
+  readonly next?: Task<undefined, Result> | Planned<Result> | Chain<Result>;
   /**
    * "completed": waits for every member to complete or be cancelled; one that is dead is waited for until it is redriven or discarded.
    * "settled": waits only until every member is through, dead ones included. Default "completed".
@@ -58,7 +58,7 @@ export interface FanOutHandle<Result> {
   /** In the order in which they were given. */
   readonly members: readonly TaskHandle<unknown>[];
   /** Of what follows. Undefined: nothing does. */
-  readonly then: TaskHandle<Result> | undefined;
+  readonly next: TaskHandle<Result> | undefined;
 }
 
 /** Longer ones are a loop, which a task that enqueues itself again does better. */
@@ -108,7 +108,7 @@ export function chain(...given: readonly unknown[]): Chain<unknown> {
   if (first === undefined || !isPlanned(first))
     throw refuse("chain()", "its first step is a task with its input: `task.with(input)`.");
   if (steps.length > maxSteps) throw refuse("chain()", `it has ${steps.length} steps, and may have ${maxSteps}.`);
-  if (steps.slice(0, -1).some(isFanOut)) throw refuse("chain()", "a fan-out is its last step; what follows it is its `then`.");
+  if (steps.slice(0, -1).some(isFanOut)) throw refuse("chain()", "a fan-out is its last step; what follows it is its `next`.");
   const made: Chain<unknown> = {
     kind: "chain",
     steps,
@@ -149,8 +149,8 @@ function tasksOf(step: AnyStep | Chain<unknown>): AnyTask[] {
   if (isPlanned(step)) return [step.task];
   if (isChain(step)) return step.steps.flatMap(tasksOf);
   if (!isFanOut(step)) return [step];
-  const { then } = step.options;
-  return [...step.members.flatMap(tasksOf), ...(then ? tasksOf(then as AnyStep | Chain<unknown>) : [])];
+  const { next } = step.options;
+  return [...step.members.flatMap(tasksOf), ...(next ? tasksOf(next) : [])];
 }
 
 /** Puts a flow where it belongs; all of its tasks have to be known there. */
@@ -182,7 +182,7 @@ function chainTask({ steps }: Chain<unknown>): Made<TaskHandle<unknown>> & { rea
     if (isFanOut(step)) {
       const { batch, handle } = fanOutBatch(step);
       next.push({ kind: "group", batch });
-      last = handle.then ?? {
+      last = handle.next ?? {
         ...handle.members.at(-1)!,
         before: handle.members.slice(0, -1).map(({ id }) => ({ id, endsWith: ["dead"] })),
       };
@@ -210,10 +210,10 @@ function chainBatch(made: Chain<unknown>): Made<TaskHandle<never>> {
 }
 
 function fanOutBatch<Result>({ members, options }: FanOut<Result>): Made<FanOutHandle<Result>> {
-  const { then, when = fanOutDefaults.when, keep = fanOutDefaults.keep } = options;
+  const { next, when = fanOutDefaults.when, keep = fanOutDefaults.keep } = options;
   const id = newTaskId();
   const tasks = members.map((member) => planned(member, { group: id }));
-  const followed = then && callbackOf(then as AnyTask | Planned<unknown> | Chain<unknown>, id);
+  const followed = next && callbackOf(next, id);
   const made: NewGroup = { id, size: tasks.length, when, callback: followed?.task, keepMs: parseDuration(keep) };
   const endsWith: readonly TaskState[] = when === "completed" ? ["dead"] : [];
   const before = tasks.map((task) => ({ id: task.id, endsWith }));
@@ -222,7 +222,7 @@ function fanOutBatch<Result>({ members, options }: FanOut<Result>): Made<FanOutH
     handle: {
       group: id,
       members: tasks.map((task) => ({ id: task.id, accepted: true })),
-      then: followed && { ...followed.handle, before: [...before, ...(followed.handle.before ?? [])] },
+      next: followed && { ...followed.handle, before: [...before, ...(followed.handle.before ?? [])] },
     },
   };
 }
@@ -237,7 +237,7 @@ function callbackOf(
     const meta = first.meta === undefined ? {} : (JSON.parse(first.meta) as TaskMeta); // it was written a moment ago
     return { task: { ...first, meta: writeMeta({ ...meta, group: id }) }, handle: handle as TaskHandle<never> };
   }
-  const task = planned(isPlanned(then) ? then : ({ task: then, input: undefined, options: {} } as unknown as Planned<unknown>), {
+  const task = planned(isPlanned(then) ? then : { task: then, input: undefined, options: {} }, {
     meta: { group: id },
   });
   return { task, handle: { id: task.id, accepted: true } };

@@ -36,8 +36,8 @@ const parsed = (json: string | undefined): unknown => (json === undefined ? unde
 /** Without the stack: that is for logs. */
 export function failureOf(json: string | undefined): TaskFailure | undefined {
   if (json === undefined) return undefined;
-  const { name, message, code } = parsed(json) as { name?: unknown; message?: unknown; code?: unknown };
-  return { name: String(name ?? "Error"), message: String(message ?? ""), ...(typeof code === "string" && { code }) };
+  const { name, message, code } = parsed(json) as TaskFailure; // as failure-json.ts writes it
+  return { name, message, ...(code !== undefined && { code }) };
 }
 
 const date = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : new Date(ms));

@@ -154,12 +154,12 @@ suite("a fan-out", () => {
     const handle = await here.db.transaction((tx) =>
       fanOut(
         numbers.map((n) => square.with({ n })),
-        { then: list },
+        { next: list },
       ).enqueue({ in: tx }),
     );
     assert.equal(handle.members.length, 1_200);
     assert.deepEqual(
-      await here.tasks.result(handle.then!, options),
+      await here.tasks.result(handle.next!, options),
       numbers.map((n) => n ** 2),
     );
     assert.equal((await here.tasks.store.list({ name: "list", limit: 10 })).length, 1);
@@ -179,13 +179,13 @@ suite("a fan-out", () => {
     await using here = await taskService({ tasks: [square, fragile, count] });
     await here.tasks.start();
     const members = [square.with({ n: 1 }), fragile.with({ n: 2 })];
-    const settled = await fanOut(members, { then: count, when: "settled" }).enqueue({ in: here.tasks });
-    assert.deepEqual(await here.tasks.result(settled.then!, options), ["completed", "dead"]);
-    const completed = await fanOut(members, { then: count }).enqueue({ in: here.tasks });
-    await assert.rejects(here.tasks.result(completed.then!, options), /"fragile" is in the dead letter/);
+    const settled = await fanOut(members, { next: count, when: "settled" }).enqueue({ in: here.tasks });
+    assert.deepEqual(await here.tasks.result(settled.next!, options), ["completed", "dead"]);
+    const completed = await fanOut(members, { next: count }).enqueue({ in: here.tasks });
+    await assert.rejects(here.tasks.result(completed.next!, options), /"fragile" is in the dead letter/);
     broken = false;
     await here.tasks.store.redrive({ ids: [completed.members[1]!.id], limit: 1 });
-    assert.deepEqual(await here.tasks.result(completed.then!, options), ["completed", "completed"]);
+    assert.deepEqual(await here.tasks.result(completed.next!, options), ["completed", "completed"]);
   });
 
   test("may end a chain, and a chain may follow it", async () => {
@@ -195,7 +195,7 @@ suite("a fan-out", () => {
     await here.tasks.start();
     const flow = chain(
       prepare.with(undefined),
-      fanOut([square.with({ n: 3 }), square.with({ n: 4 })], { then: chain(sum.with(undefined), double) }),
+      fanOut([square.with({ n: 3 }), square.with({ n: 4 })], { next: chain(sum.with(undefined), double) }),
     );
     const handle = await flow.enqueue({ in: here.tasks });
     const total: number = await here.tasks.result(handle, options);
@@ -207,9 +207,9 @@ suite("a fan-out", () => {
     await here.tasks.start();
     const { db, tasks } = here;
     // #region fan-out
-    const all = fanOut([square.with({ n: 3 }), square.with({ n: 4 })], { then: sum });
-    const { then } = await db.transaction((tx) => all.enqueue({ in: tx }));
-    const total: number = await tasks.result(then!, { timeout: "20s" });
+    const all = fanOut([square.with({ n: 3 }), square.with({ n: 4 })], { next: sum });
+    const { next } = await db.transaction((tx) => all.enqueue({ in: tx }));
+    const total: number = await tasks.result(next!, { timeout: "20s" });
     // #endregion
     assert.equal(total, 25);
   });
@@ -217,15 +217,15 @@ suite("a fan-out", () => {
   test("needs nothing to follow it", async () => {
     await using here = await taskService({ tasks: [square] });
     await here.tasks.start();
-    const { then, members } = await fanOut([square.with({ n: 3 }), square.with({ n: 4 })]).enqueue({ in: here.tasks });
-    assert.equal(then, undefined);
+    const { next, members } = await fanOut([square.with({ n: 3 }), square.with({ n: 4 })]).enqueue({ in: here.tasks });
+    assert.equal(next, undefined);
     const results = await Promise.all(members.map((member) => here.tasks.result(member, options)));
     assert.deepEqual(results, [9, 16]);
   });
 
   test("is refused where one of its tasks is not known, or without members", async () => {
     await using here = await taskService({ tasks: [square] });
-    await assert.rejects(fanOut([square.with({ n: 1 })], { then: sum }).enqueue({ in: here.db }), {
+    await assert.rejects(fanOut([square.with({ n: 1 })], { next: sum }).enqueue({ in: here.db }), {
       code: "MILLRACE_TASKS_UNBOUND",
     });
     assert.throws(() => fanOut([]), /no members/);

@@ -27,10 +27,11 @@ suite("a task that is waited for", () => {
     const slow = task("slow", {}, () => 7);
     await using here = await taskService({ tasks: [slow] });
     let looks = 0;
-    const { show } = here.tasks.store;
-    here.tasks.store.show = (id) => {
+    const { store } = here.tasks;
+    const show = store.show.bind(store);
+    store.show = (id) => {
       looks++;
-      return show.call(here.tasks.store, id);
+      return show(id);
     };
     const handle = await slow.enqueue(undefined, { in: here.db });
     const watched: TaskStatus[] = [];
