@@ -1,6 +1,7 @@
 // The root door: everything, under one name. Each capability also has a door of its own (millrace/database, millrace/http, …).
 
 export * from "./cache/index.ts";
+export * from "./cdn/index.ts";
 export * from "./concurrency/index.ts";
 export * from "./core/index.ts";
 export * from "./database/index.ts";

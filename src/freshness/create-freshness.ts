@@ -10,7 +10,7 @@ import { createFeed } from "./feed/create-feed.ts";
 import { freshnessErrors } from "./errors.ts";
 import type { FeedState } from "./feed.ts";
 import { CatalogueKeeper } from "./ledger/catalogue-keeper.ts";
-import { FreshnessLedger } from "./ledger/ledger.ts";
+import { type CommittedWrites, FreshnessLedger } from "./ledger/ledger.ts";
 import { hashesOf } from "./ledger/own-writes.ts";
 import { type Rule, snapshotRule } from "./ledger/rule.ts";
 import { Statements } from "./ledger/statements.ts";
@@ -34,6 +34,11 @@ export interface Freshness extends Closeable {
   readonly tokens: FreshnessTokens;
   /** Lets `millrace cache stats` and `millrace cache why` ask this process about `cache`, until the result is disposed. */
   expose(cache: Pick<Cache, "stats" | "why">): Disposable;
+  /**
+   * Calls `listener` with what is written by anybody, in order, after it has been applied here, until the result is disposed: for
+   * caches elsewhere, such as a CDN. It must be quick and must not throw.
+   */
+  onWritten(listener: (written: CommittedWrites) => void): Disposable;
   /** Whether the feed runs, and what stands in the way. */
   readonly state: FeedState;
   /** Resolves when answers can be kept: the feed runs and the catalogue is known. Never, when they cannot; see `state`. */
@@ -128,6 +133,7 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
       get state() {
         return feed.state;
       },
+      onWritten: (listener) => ledger.listen(listener),
       ready: () => ledger.ready(),
       close,
       [Symbol.asyncDispose]: close,

@@ -19,6 +19,7 @@ export const floors: Readonly<Record<string, number>> = {
   limits: 3,
   overload: 3,
   freshness: 4,
+  cdn: 4,
   http: 5,
   proxy: 5,
   cluster: 6,

@@ -38,6 +38,14 @@ export interface LedgerOptions {
 /** Marks per staleness bound: an answer is bypassed when four in a row have not come back. */
 const marksPerBound = 4;
 
+/** What was written, as onWritten() of createFreshness() tells. */
+export interface CommittedWrites {
+  /** Low and high halves of hashes, as hashDependencies() makes them; one list for each commit. */
+  readonly dependencies: readonly Uint32Array[];
+  /** Anything may have been written: a change of the schema, or a gap in what was heard. */
+  readonly everything: boolean;
+}
+
 export class FreshnessLedger implements Ledger, FeedListener {
   readonly #options: LedgerOptions;
   readonly #versions;
@@ -49,6 +57,7 @@ export class FreshnessLedger implements Ledger, FeedListener {
   #feed: Feed | undefined;
   #marks: Marks | undefined;
   #problem: string | undefined;
+  readonly #listeners = new Set<(written: CommittedWrites) => void>();
   /** Who waits for answers to be kept. */
   readonly #waiting: (() => void)[] = [];
 
@@ -166,6 +175,16 @@ export class FreshnessLedger implements Ledger, FeedListener {
     return (await this.#startedMarks.send()).number;
   }
 
+  /** Tells of what is written, in order, after it has been applied here. A listener must be quick and must not throw. */
+  listen(listener: (written: CommittedWrites) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  #tell(written: CommittedWrites): void {
+    for (const listener of this.#listeners) listener(written);
+  }
+
   // What the feed says.
 
   onCommits(commits: readonly FeedCommit[], upTo: number): void {
@@ -179,6 +198,9 @@ export class FreshnessLedger implements Ledger, FeedListener {
     }
     this.#commits.apply(commits, upTo);
     this.#marks?.advance(upTo);
+    if (this.#listeners.size === 0 || commits.length === 0) return;
+    const everything = commits.some((commit) => commit.everything);
+    this.#tell({ everything, dependencies: commits.map(({ dependencies }) => dependencies) });
   }
 
   onRestart({
@@ -196,6 +218,7 @@ export class FreshnessLedger implements Ledger, FeedListener {
     this.#commits.restart(generation, floor, Number(horizon));
     this.#options.catalogue.changed(undefined);
     this.#marks?.restart();
+    this.#tell({ everything: true, dependencies: [] }); // what was written meanwhile nobody has heard
   }
 
   async onHistory({ generation, dump }: { readonly generation: number; readonly dump: Uint8Array }): Promise<boolean> {

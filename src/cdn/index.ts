@@ -1,0 +1,14 @@
+export type { CdnAdapter, CdnDialect } from "./adapter.ts";
+export { type AkamaiOptions, akamai, akamaiDialect } from "./adapters/akamai.ts";
+export type { ApiSettings } from "./adapters/api.ts";
+export type { AwsCredentials } from "./adapters/aws-signature.ts";
+export { type CloudflareOptions, cloudflare, cloudflareDialect } from "./adapters/cloudflare.ts";
+export { type CloudFrontOptions, cloudFront, cloudFrontDialect } from "./adapters/cloudfront.ts";
+export type { EdgeGridCredentials } from "./adapters/edgegrid.ts";
+export { type FastlyOptions, fastly, fastlyDialect } from "./adapters/fastly.ts";
+export type { SharedLifetime } from "./answer-fields.ts";
+export * from "./channels.ts";
+export { type Cdn, type Written, type WrittenSource, createCdn } from "./create-cdn.ts";
+export * from "./errors.ts";
+export { type CdnOptions } from "./options.ts";
+export type { PurgerStats } from "./purger.ts";
