@@ -14,9 +14,9 @@ interface World {
   /** What the CDN was told, in order. */
   readonly purges: (readonly string[])[];
   /** Fails that many purges. */
-  fail(times: number): void;
+  readonly fail: (times: number) => void;
   /** Passes time in steps, so that what one step begins goes on in the next. */
-  pass(ms: number): Promise<void>;
+  readonly pass: (ms: number) => Promise<void>;
 }
 
 function world(options: Partial<PurgerOptions> = {}, mostKeys = 3): World {
@@ -55,7 +55,7 @@ function world(options: Partial<PurgerOptions> = {}, mostKeys = 3): World {
     purger,
     purges,
     fail: (times) => void (failures = times),
-    async pass(ms) {
+    pass: async (ms) => {
       for (let left = ms; left > 0; left -= 10) {
         clock.advance(Math.min(10, left));
         // A purge takes a turn of the loop; a few of them may follow each other.
