@@ -104,6 +104,32 @@ test("a target is found once the ordinary way has answered it, and the bytes are
   assert.match(headOf(app.find("/list", { "x-request-id": "client-chosen-1" })!), /\r\nx-request-id: client-chosen-1\r\n\r\n$/);
 });
 
+test("behind the parser the same answers go out from the first hook, and what they do not cover goes on", async () => {
+  await using app = await start([list]);
+  const answers = app.kit.answers!;
+  const asked: boolean[] = [];
+  const answer = answers.answer.bind(answers);
+  answers.answer = (...given) => {
+    const isAnswered = answer(...given);
+    asked.push(isAnswered);
+    return isAnswered;
+  };
+  const etag = (await send(`${app.url}/list`)).headers["etag"] as string;
+  const requests: readonly [Readonly<Record<string, string>>, string, boolean][] = [
+    [{}, "GET", true],
+    [{ "if-none-match": etag }, "GET", true],
+    [{ cookie: "a=b", "cache-control": "no-cache" }, "GET", true],
+    [{}, "HEAD", false],
+    [{ authorization: "Bearer x" }, "GET", false],
+    [{ range: "bytes=0-1" }, "GET", false],
+    [{ "if-match": etag }, "GET", false],
+    [{ "if-modified-since": "Tue, 15 Nov 1994 12:45:26 GMT" }, "GET", false],
+    [{ "freshness-token": "x" }, "GET", false],
+  ];
+  for (const [headers, method] of requests) await send(`${app.url}/list`, { method, headers });
+  assert.deepEqual(asked, [false, ...requests.map(([, , isShort]) => isShort)]);
+});
+
 test("an answer without a body is found, too", async () => {
   await using app = await start([
     endpoint("GET /nothing", { cache: { ttl: "1h" }, response: { 204: null } }, () => (ledger.reads("nothing"), undefined)),

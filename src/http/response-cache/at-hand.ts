@@ -147,7 +147,7 @@ export class AnswersAtHand implements FastAnswers {
   answer(endpoint: CompiledEndpoint, request: FastifyRequest, reply: FastifyReply): boolean {
     const { raw } = request;
     if (raw.method !== "GET" || this.#kit.draining || !this.#view.read(raw)) return false;
-    const hit = this.#find(this.#view, endpoint, request.id);
+    const hit = this.#find(this.#view, endpoint, String(request.id)); // another app may number its requests
     if (hit === undefined) return false;
     reply.hijack();
     hit.writeTo(reply.raw);
