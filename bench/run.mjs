@@ -19,6 +19,7 @@ const scenarios = {
   eviction: "the memory tier: hit ratios against lru-cache, what a hit costs, mistaken invalidations",
   race: "an invalidation while a fill runs that has read the old row: who serves the old value, and for how long",
   freshness: "commit to every process's cache, what survives a write, mistaken invalidations, what the feeds cost writers",
+  etl: "three million rows of CSV beside an API, against csv-parse and polars: time, loop lag, memory",
   fuzz: "ten million inputs: what the fast lane takes for a request, against node's parser",
   tasks: "background tasks: enqueue, no-op throughput, backlog, wake-up, against BullMQ, graphile-worker and pg-boss",
   "tasks-kills": "10,000 tasks while workers are killed and connections cut: every task's history judged",

@@ -22,6 +22,7 @@ export interface EtlRunMessage {
   readonly durationMs: number;
   /** Of the process that did the work. */
   readonly peakMemoryBytes: number;
+  readonly cpuMs: number;
   readonly error: unknown;
 }
 

@@ -26,6 +26,7 @@ export const isText = (type: string): boolean => textTypes.has(type.replace(/\(.
 
 /** Reads declared columns. @throws MILLRACE_ETL_COLUMN_INVALID */
 export function readColumns(types: ColumnTypes): Column[] {
+  const seen = new Set<string>();
   return Object.entries(types).map(([name, declared]) => {
     const words = declared
       .trim()
@@ -39,6 +40,9 @@ export function readColumns(types: ColumnTypes): Column[] {
     }
     if (name === "" || name.includes("\0") || isReserved(name)) {
       throw etlErrors.create("MILLRACE_ETL_COLUMN_INVALID", { column: name, reason: "this name is not possible" });
+    }
+    if (seen.size === seen.add(name.toLowerCase()).size) {
+      throw etlErrors.create("MILLRACE_ETL_COLUMN_INVALID", { column: name, reason: "another differs from it in case only" });
     }
     return { name, type, required: type !== words };
   });

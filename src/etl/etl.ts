@@ -52,6 +52,8 @@ export interface EtlResult {
   readonly durationMs: number;
   /** The most that the process which did the work had in memory. */
   readonly peakMemoryBytes: number;
+  /** Processor time of that process. */
+  readonly cpuMs: number;
 }
 
 /** The part of a run that PostgreSQL's loading takes of the whole, at its end. */
@@ -82,6 +84,7 @@ export async function etl(given: EtlOptions): Promise<EtlResult> {
       rowsWritten: outcome === "done" ? done!.rowsWritten : 0,
       durationMs: systemClock.monotonic() - startedMs,
       peakMemoryBytes: done?.peakMemoryBytes ?? 0,
+      cpuMs: done?.cpuMs ?? 0,
       error,
     });
   };
@@ -253,8 +256,8 @@ async function runWhole(
             }),
           )
         : await publish(unfinished, file!).then(() => done.rowsWritten);
-      const { rowsRead, rowsRejected, rowsWritten, bytesRead, bytesWritten, peakMemoryBytes } = done;
-      return { rowsRead, rowsRejected, rowsWritten, rowsChanged: changed, bytesRead, bytesWritten, peakMemoryBytes };
+      const { rowsRead, rowsRejected, rowsWritten, bytesRead, bytesWritten, peakMemoryBytes, cpuMs } = done;
+      return { rowsRead, rowsRejected, rowsWritten, rowsChanged: changed, bytesRead, bytesWritten, peakMemoryBytes, cpuMs };
     } catch (error) {
       // A report of a run that wrote nothing would say that the rows beside it are there.
       if (options.report !== undefined) await rm(options.report, { force: true });

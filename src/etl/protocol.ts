@@ -74,6 +74,7 @@ export interface WorkDone {
   readonly bytesWritten: number;
   readonly columns: readonly string[];
   readonly peakMemoryBytes: number;
+  readonly cpuMs: number;
 }
 
 export interface WorkFailure {

@@ -45,14 +45,23 @@ export class ReportedFailure extends Error {
   }
 }
 
-/** Options of Node that are this process's own business: a debugger's port, a test runner. */
-const isOwnOption = (option: string) => /^--(?:inspect|test|watch|debug|cpu-prof|heap-prof|max-old-space-size)/.test(option);
+/** Options of Node that say how modules are found and loaded; with a value, where it stands alone. Others are this process's own. */
+const loading = /^(?:-C|-r|--conditions|--import|--require|--loader|--experimental-loader)$/;
+const loadingInOne =
+  /^--(?:conditions|import|require|loader|experimental-[\w-]+|no-experimental-[\w-]+|enable-source-maps|preserve-symlinks)\b/;
+
+function inheritedOptions(options: readonly string[]): string[] {
+  return options.flatMap((option, index) => {
+    if (loading.test(option)) return [option, options[index + 1]!];
+    return loadingInOne.test(option) ? [option] : [];
+  });
+}
 
 /** Runs the plan in a process of its own. When it settles the process is gone. */
 export async function runPlan({ plan, deadline, nice, maxHeapMb, onProgress }: WorkerProcessOptions): Promise<WorkDone> {
   deadline.throwIfAborted();
   const child = fork(program, [], {
-    execArgv: [...process.execArgv.filter((option) => !isOwnOption(option)), `--max-old-space-size=${maxHeapMb}`],
+    execArgv: [...inheritedOptions(process.execArgv), `--max-old-space-size=${maxHeapMb}`],
     serialization: "advanced",
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });

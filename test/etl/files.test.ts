@@ -409,6 +409,7 @@ test("options that cannot be are refused before anything is opened", async () =>
   const wrong: readonly [EtlOptions, RegExp][] = [
     [{ source: { ...source, columns: { id: "INTEGER); drop table input" } }, target }, /cannot be declared so/],
     [{ source: { ...source, columns: { _line: "INTEGER" } }, target }, /cannot be declared so/],
+    [{ source: { ...source, columns: { id: "INTEGER", ID: "INTEGER" } }, target }, /differs from it in case only/],
     [{ source: { ...source, delimiter: '"' }, target }, /delimiter/],
     [{ source: { format: "ndjson", file: "a" }, target }, /columns/],
     [{ source: { ...source, stream: Readable.from([]) }, target }, /either file or stream/],

@@ -107,6 +107,7 @@ async function work(plan: EtlPlan, progress: Progress, rejects: Rejects): Promis
   }
   progress.stage = "writing";
   const written = await writeResult(engine, selection, await describeSelection(engine, selection), plan.output, rejects);
+  const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
   return {
     rowsRead: read.rows,
     rowsRejected: rejects.count,
@@ -114,7 +115,8 @@ async function work(plan: EtlPlan, progress: Progress, rejects: Rejects): Promis
     bytesRead: progress.bytesRead,
     bytesWritten: written.bytes,
     columns: written.columns,
-    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    peakMemoryBytes: maxRSS * 1024,
+    cpuMs: (userCPUTime + systemCPUTime) / 1000,
   };
 }
 

@@ -20,7 +20,7 @@ const integers = new Set([
 
 /** What text must look like beside being castable; undefined: the cast is enough. */
 function shapeOf(type: string, text: string): string | undefined {
-  if (integers.has(type)) return `translate(${text}, '0123456789', '') in ('', '-', '+')`;
+  if (integers.has(type)) return `regexp_full_match(${text}, '[+-]?[0-9]+')`; // half the cost of translate()
   if (type === "DATE") return `${text} like '____-__-__'`;
   if (type.startsWith("TIMESTAMP")) return `${text} like '____-__-__%'`;
   return undefined;
