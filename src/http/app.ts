@@ -8,6 +8,7 @@ import { sendProblem } from "./answer.ts";
 import { answerClientError } from "./client-error.ts";
 import { Drain } from "./drain.ts";
 import { Exchange } from "./exchange.ts";
+import { FastLane, type FastLaneStatus } from "./fast-lane/fast-lane.ts";
 import type { Kit } from "./kit.ts";
 import { LazyLog, createLogger } from "./log.ts";
 import { createNotFoundHandler } from "./not-found.ts";
@@ -25,6 +26,8 @@ export interface ListenOptions {
 export interface App extends Closeable {
   /** The server below: add plugins, hooks and routes of your own before listen(). */
   readonly fastify: FastifyInstance;
+  /** What the fast lane does; undefined when there is none. */
+  readonly fastLane: FastLaneStatus | undefined;
   /** Starts to listen; resolves with the URL. */
   listen(options?: ListenOptions): Promise<string>;
   /**
@@ -85,6 +88,14 @@ export function createApp(given: AppOptions): App {
   fastify.addHook("onRoute", ({ constraints }) => {
     if (constraints && Object.keys(constraints).length > 0) kit.answers?.noteConstraints();
   });
+  if (kit.answers && options.fastLane) {
+    kit.lane = new FastLane({
+      server: fastify.server,
+      answers: kit.answers,
+      maxHeaderBytes: options.maxHeaderBytes,
+      warn: (reason, error) => kit.log.warn({ reason, err: error }, "the fast lane is off: answers go the ordinary way"),
+    });
+  }
   const drain = new Drain(fastify.server, kit);
   fastify.setErrorHandler(createErrorHandler(kit));
   fastify.setNotFoundHandler(createNotFoundHandler(kit, options.endpoints));
@@ -99,6 +110,7 @@ export function createApp(given: AppOptions): App {
 
   return {
     fastify,
+    fastLane: kit.lane,
     async listen({ host = "127.0.0.1", port = 3000 } = {}) {
       // For "localhost" Fastify would open one more server per address, which a drain could not see.
       return fastify.listen({ host: host === "localhost" ? (await lookup(host)).address : host, port });
@@ -134,6 +146,7 @@ type WithDefault =
   | "title"
   | "version"
   | "strictTransportSecurity"
+  | "fastLane"
   | "endpoints";
 type Durations = "headersTimeout" | "requestTimeout" | "keepAliveTimeout" | "drainDelay" | "drainTimeout";
 

@@ -18,6 +18,9 @@ const idleSweepMs = 50;
 /** How long a flood of new connections may hold up the closing of the listener. Without one it takes a turn or two. */
 const emptyQueueMs = 1_000;
 
+/** What closeIdleConnections() asks of the answer that a connection is sending. */
+const unfinished = { finished: false };
+
 export class Drain {
   readonly #server: Server;
   readonly #kit: Kit;
@@ -53,7 +56,7 @@ export class Drain {
     // http.Server's own close() would close idle connections first, before what has just arrived on them is seen.
     NetServer.prototype.close.call(this.#server);
     this.#say("listener-closed");
-    this.#server.closeIdleConnections();
+    this.#closeIdle();
     this.#say("idle-closed");
     if (this.#connections.size > 0) await this.#untilClosed(Math.max(0, timeoutMs - (this.#clock.monotonic() - startedMs)));
     this.#say("drained");
@@ -71,6 +74,21 @@ export class Drain {
       before = this.#accepted;
       await new Promise<void>((resolve) => setImmediate(resolve));
     } while (this.#accepted !== before && this.#clock.monotonic() < untilMs);
+  }
+
+  /**
+   * Closes connections on which nothing is asked and nothing is owed. For node:http an answer is done when its last byte has been handed to the
+   * socket, and closeIdleConnections() destroys the socket then, with whatever the client has not taken yet. So those that have bytes to send
+   * pretend for this call to be in the middle of an answer; a later look finds them without.
+   */
+  #closeIdle(): void {
+    const sending = [...this.#connections].filter((socket) => socket.writableLength > 0) as (Socket & {
+      _httpMessage?: object | null;
+    })[];
+    const messages = sending.map(({ _httpMessage }) => _httpMessage);
+    for (const socket of sending) socket._httpMessage = unfinished;
+    this.#server.closeIdleConnections();
+    for (const [i, socket] of sending.entries()) socket._httpMessage = messages[i];
   }
 
   #untilClosed(timeoutMs: number): Promise<void> {
@@ -93,7 +111,7 @@ export class Drain {
       );
       // Answers close their connections; this finds those whose answer had begun before the drain did.
       const look = () => {
-        this.#server.closeIdleConnections();
+        this.#closeIdle();
         sweep = this.#clock.timer(idleSweepMs, look, true);
       };
       look();

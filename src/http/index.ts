@@ -11,6 +11,7 @@ export {
   tokenIgnoredChannel,
 } from "./channels.ts";
 export { type Endpoint, type HandlerInput, type HandlerTools, type Method, type Route, endpoint } from "./endpoint.ts";
+export type { FastLaneCounts, FastLaneStatus } from "./fast-lane/fast-lane.ts";
 export { httpErrors } from "./errors.ts";
 export { type Authenticator, type IdentifyTools, unauthenticated } from "./identity/authenticator.ts";
 export { type BearerOptions, bearer, optionalBearer } from "./identity/bearer.ts";

@@ -2,6 +2,7 @@
 
 import type { FastifyBaseLogger, FastifyReply } from "fastify";
 import type { Database } from "../database/index.ts";
+import type { FastLane } from "./fast-lane/fast-lane.ts";
 import type { AnswersAtHand } from "./response-cache/at-hand.ts";
 import type { ResponseCache } from "./response-cache/consult.ts";
 import type { CacheTokens } from "./response-cache/tokens.ts";
@@ -18,6 +19,8 @@ export interface Kit {
   readonly responseCache: ResponseCache | undefined;
   /** What can be sent without asking the framework; with a cache only. */
   answers: AnswersAtHand | undefined;
+  /** Sends them before a request is parsed, on connections that it has been invited to; undefined where there is none. */
+  lane: FastLane | undefined;
   readonly tokens: CacheTokens | undefined;
   /** From the first moment of a drain: /readyz fails, and answers close their connections. */
   draining: boolean;

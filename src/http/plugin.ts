@@ -35,6 +35,7 @@ export function createKit(options: ServeOptions, fastify: FastifyInstance, silen
     headers,
     responseCache: cache ? createResponseCache(cache, name, release, new Map(headers)) : undefined,
     answers: undefined,
+    lane: undefined,
     tokens: options.cacheTokens,
     draining: false,
   };
@@ -95,7 +96,8 @@ function addRoute(fastify: FastifyInstance, kit: Kit, target: CompiledEndpoint):
     url: path,
     ...(bodyLimit !== undefined && { bodyLimit }),
     onRequest: (request, reply, done) => {
-      if (!kit.answers?.answer(target, request, reply)) arrive(new Exchange(kit, target, request, reply), done);
+      if (kit.answers?.answer(target, request, reply)) kit.lane?.invite(request.raw);
+      else arrive(new Exchange(kit, target, request, reply), done);
     },
     handler: (request) => work(exchangeOf(request)!),
   });

@@ -25,6 +25,13 @@ export interface FastLaneCounts {
   passed: number;
 }
 
+/** How the lane is. */
+export interface FastLaneStatus {
+  /** checking: for the first moments of a process. off: for good; the log has the reason. */
+  readonly state: "checking" | "on" | "off";
+  readonly counts: Readonly<FastLaneCounts>;
+}
+
 export interface FastLaneOptions {
   readonly server: Server;
   readonly answers: FastAnswers;
@@ -41,7 +48,7 @@ let checked: Promise<string | undefined> | undefined;
 /** Connections that have been taken, by any lane. */
 const taken = new WeakSet<Socket>();
 
-export class FastLane {
+export class FastLane implements FastLaneStatus {
   readonly answers: FastAnswers;
   readonly reader: RequestReader;
   readonly output = new Output();
@@ -50,7 +57,7 @@ export class FastLane {
   readonly ready: Promise<void>;
   readonly #server: Server;
   readonly #warn: FastLaneOptions["warn"];
-  #state: "checking" | "on" | "off" = "checking";
+  #state: FastLaneStatus["state"] = "checking";
 
   constructor({ server, answers, maxHeaderBytes, warn, check = () => (checked ??= differenceInNode()) }: FastLaneOptions) {
     this.answers = answers;
@@ -66,7 +73,7 @@ export class FastLane {
     );
   }
 
-  get state(): "checking" | "on" | "off" {
+  get state(): FastLaneStatus["state"] {
     return this.#state;
   }
 
