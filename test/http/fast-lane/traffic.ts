@@ -15,7 +15,7 @@ const upload = (text: string): string => {
 /** What was asked, and what must come back. */
 interface Asked {
   readonly bytes: string;
-  check(body: string): void;
+  readonly check: (body: string) => void;
 }
 
 function next(random: Random): Asked {
