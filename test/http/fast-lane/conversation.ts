@@ -84,6 +84,12 @@ export class Conversation {
     return { status, head, body };
   }
 
+  /** The next answer, or undefined when the server has ended before it began. */
+  async answerOrEnd(): Promise<ReadAnswer | undefined> {
+    await this.#until(() => (this.#received.length > 0 || this.#ended ? true : undefined));
+    return this.isOver ? undefined : this.answer();
+  }
+
   async #body(head: string, status: number): Promise<string> {
     if (status === 304 || status === 204) return "";
     if (/^transfer-encoding: chunked$/im.test(head)) {
