@@ -189,16 +189,29 @@ suite("forecasts", () => {
         // The statement that reads reports waits. Who looks at it does so elsewhere: a transaction sees what ran when it looked first.
         await tx.query(sql`lock table reports in access exclusive mode`);
         weather.simulator.disturb({ latencyMs: 60_000 });
-        const { asked, left } = weather.simulator.counts;
-        const ended = requestChannel.next(({ route }) => route === "/forecasts", AbortSignal.timeout(60_000));
-        const client = await open(weather.url);
-        client.write(`GET /forecasts?cities=${seattle},${newYork},${capeTown} HTTP/1.1\r\nhost: weather\r\n\r\n`);
-        await until("three calls are under way", () => weather.simulator.counts.asked >= asked + 3);
-        await until("the statement waits", async () => (await count()) === 1);
-        client.destroy();
-        assert.equal((await ended).status, 499); // it was the leaving, and not the time
-        await until("the calls were given up", () => weather.simulator.counts.left >= left + 3);
-        await until("the statement was cancelled", async () => (await count()) === 0);
+        let status: number | undefined;
+        // On a machine that is busy the two seconds of the overview may be over before we leave: then we come again.
+        for (let visit = 0; visit < 5 && status !== 499; visit++) {
+          status = undefined;
+          const { asked, left } = weather.simulator.counts;
+          const ended = requestChannel
+            .next(({ route }) => route === "/forecasts", AbortSignal.timeout(60_000))
+            .then((message) => (status = message.status));
+          const client = await open(weather.url);
+          client.write(`GET /forecasts?cities=${seattle},${newYork},${capeTown} HTTP/1.1\r\nhost: weather\r\n\r\n`);
+          await until(
+            "three calls and the statement are under way",
+            async () => status !== undefined || (weather.simulator.counts.asked >= asked + 3 && (await count()) === 1),
+          );
+          client.destroy();
+          await ended;
+          await until(
+            "the calls were given up",
+            () => weather.simulator.counts.left - left === weather.simulator.counts.asked - asked,
+          );
+          await until("the statement was cancelled", async () => (await count()) === 0);
+        }
+        assert.equal(status, 499); // it was the leaving, and not the time
       });
       weather.simulator.disturb({});
       assert.equal((await weather.get<Overview>(`/forecasts?cities=${seattle}`)).body.data.length, 1);
