@@ -30,7 +30,7 @@
 import { type RedisScript, defineScript } from "../../redis/index.ts";
 
 /** Values up to this many bytes stay in the one block that Redis makes of a small hash (hash-max-listpack-value). */
-const shortBytes = 64;
+export const shortBytes = 64;
 
 /** Arguments of one command: Lua's stack takes 8,000. */
 const argumentsPerCommand = 4_000;

@@ -1,7 +1,7 @@
 // The scripts of the Redis store: each is one method of the contract, all or nothing, because Redis runs one at a time. Their first
 // argument is always the base of the keys. See lua.ts for the keys.
 
-import { lua, storeScript } from "./lua.ts";
+import { lua, shortBytes, storeScript } from "./lua.ts";
 
 /** Keys that a fetch looks at in vain before it gives up: each goes out of the list, so that the next fetch sees others. */
 const keysInVain = 1_000;
@@ -27,6 +27,32 @@ local out = accept(list, at, tonumber(ARGV[1]), list, at + ARGV[1] * 7, tonumber
 flush()
 tell()
 return out`,
+);
+
+/**
+ * The common case, with as little as possible around it: one task without limits, unique key or group. ARGV: id, queue, name, rank, due and
+ * body, as in a batch. Answers 1 when it is new. A queue whose place was not empty is known, and so are its workers.
+ */
+export const enqueueOneScript = storeScript(
+  "enqueue-one",
+  [],
+  `local id, q, due, body = ARGV[1], ARGV[2], ARGV[5], ARGV[6]
+local key, place = base .. ':t:' .. id, base .. ':w:' .. q .. ':' .. ARGV[4]
+if call('EXISTS', key) == 1 then return 0 end
+due = string.sub(due, 1, 1) == '~' and now + tonumber(string.sub(due, 2)) or tonumber(due)
+if #body <= ${shortBytes} then
+  call('HSET', key, 's', 'w', 'a', 0, 'q', q, 'p', ARGV[4], 'n', ARGV[3], 'du', due, 'en', now, 'b', body)
+else
+  call('HSET', key, 's', 'w', 'a', 0, 'q', q, 'p', ARGV[4], 'n', ARGV[3], 'du', due, 'en', now)
+  call('SET', base .. ':b:' .. id, body)
+end
+call('ZADD', base .. ':ids', 0, id)
+call('ZADD', place, due, id)
+if call('ZRANGE', place, 0, 0)[1] == id then
+  call('SADD', base .. ':queues', q)
+  call('PUBLISH', base .. ':events', 'r' .. q)
+end
+return 1`,
 );
 
 /** ARGV: rows of the outbox, two each: its id, and JSON of { tasks, groups }, both flat. One that was relayed before is skipped. */

@@ -160,6 +160,11 @@ class RedisTaskStore implements TaskStore {
       if (this.#outbox) return await this.#outbox.add(batch, transaction);
       throw tasksErrors.create("MILLRACE_TASKS_OUTBOX_MISSING", { reason: "redisTaskStore() has no `outbox`." });
     }
+    const [only] = batch.tasks;
+    if (batch.tasks.length === 1 && !only!.concurrency && !only!.unique && only!.group === undefined && !batch.groups?.length) {
+      const made = await this.#answer("enqueue", scripts.enqueueOneScript, flatTask(only!));
+      return [{ id: only!.id, accepted: made === 1 }];
+    }
     const reply = await this.#run("enqueue", scripts.enqueueScript, enqueueArguments(flatBatch(batch)));
     return batch.tasks.map((_, i) => ({ id: String(reply[2 * i]), accepted: reply[2 * i + 1] === 1 }));
   }
