@@ -1,6 +1,5 @@
 // The options of proxy, their checks, and every default in one literal with its reason.
 
-import type { Store } from "../cache/index.ts";
 import {
   type Clock,
   type Duration,
@@ -50,8 +49,6 @@ export interface ProxyOptions extends Omit<CachingRulesOptions, "shared"> {
   /** Bytes of a request's head. Default 16 KiB. */
   readonly maxHeaderBytes?: number | undefined;
 
-  /** What several proxies share, such as a store on Redis. Whoever made it closes it. Default: nothing. */
-  readonly store?: Store | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -106,6 +103,5 @@ export const proxyChecks = {
   keepAliveTimeout: duration("1ms"),
   closeTimeout: duration(),
   maxHeaderBytes: integer(1_024, 1_048_576),
-  store: given<Store>("a store"),
   clock: given<Clock>("a clock"),
 } as const satisfies OptionChecks<ProxyOptions>;

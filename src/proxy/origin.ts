@@ -79,7 +79,7 @@ export class Origin {
     return this.#options.url;
   }
 
-  /** @throws MILLRACE_PROXY_ORIGIN_FAILED, MILLRACE_PROXY_ORIGIN_TIMEOUT, the signal's reason */
+  /** @throws MILLRACE_PROXY_ORIGIN_FAILED, _ORIGIN_TIMEOUT, _REQUEST_INVALID, the signal's reason */
   async send(request: OriginRequest): Promise<OriginAnswer> {
     const pool = await (this.#pool ??= this.#open());
     try {
@@ -128,6 +128,9 @@ export class Origin {
     const telling = tellingOf(error);
     const code = telling.code ?? "";
     const reason = reasons[code] ?? (code === "" ? telling.message : `${telling.message} (${code})`);
+    // What node's parser lets through and a request must not have.
+    if (code === "UND_ERR_INVALID_ARG")
+      return proxyErrors.create("MILLRACE_PROXY_REQUEST_INVALID", { reason: telling.message }, error);
     const { origin } = this.#options.url;
     if (proxyOriginFailureChannel.hasSubscribers) {
       proxyOriginFailureChannel.publish({ origin, method, path: path.split("?", 1)[0]!, reason });

@@ -180,7 +180,10 @@ export class Pipeline {
     const question = this.#parts.store.questionOf(exchange.target.url, exchange.fields);
     if (this.#flights.get(exchange.target.url, question)) return;
     const flight = this.#flights.begin(exchange.target.url, question);
-    void this.#ask({ exchange, waits: false, found, forward: "stale", question, flight });
+    // Nobody waits for it: a defect is told and does not end the process.
+    this.#ask({ exchange, waits: false, found, forward: "stale", question, flight }).catch((error: unknown) =>
+      process.emitWarning(error instanceof Error ? error : String(error)),
+    );
   }
 
   /** Asks the origin: for a confirmation of what was found, or for all of it. */
