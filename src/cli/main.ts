@@ -7,6 +7,8 @@ import { cache } from "./cache.ts";
 import { db } from "./db.ts";
 import { freshness } from "./freshness.ts";
 import { proxy } from "./proxy.ts";
+import { tasks } from "./tasks.ts";
+import { worker } from "./worker.ts";
 
 const packageVersion = (): string => {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -30,7 +32,9 @@ export async function run(args: readonly string[]): Promise<number> {
     .addCommand(db())
     .addCommand(freshness())
     .addCommand(cache())
-    .addCommand(proxy());
+    .addCommand(proxy())
+    .addCommand(tasks())
+    .addCommand(worker());
   for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
     command.exitOverride().helpOption("-h, --help", "print this help").helpCommand(false);
   }

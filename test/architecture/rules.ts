@@ -47,7 +47,7 @@ const filesOf: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Files whose purpose is to load what others name. */
-const mayComputeImports = new Set(["src/concurrency/worker-runner.ts", "src/etl/child/module-transform.ts"]);
+const mayComputeImports = new Set(["src/concurrency/worker-runner.ts", "src/etl/child/module-transform.ts", "src/cli/worker.ts"]);
 
 /** Folders without a door: programs, which nothing imports. */
 const programs = new Set(["cli"]);
