@@ -36,7 +36,8 @@ type Resolved = ResolvedOptions<typeof tasksChecks>;
 
 const newWorkerName = (): string => `${hostname()}:${process.pid}:${randomBytes(3).toString("hex")}`;
 
-const newLogger = (): TaskLogger => pino({ level: "info" }, destination({ fd: 1, sync: false }));
+const loggerOf = (given: Resolved["logger"]): TaskLogger =>
+  given && "child" in given ? given : pino({ level: given?.level ?? "info" }, destination({ fd: 1, sync: false }));
 
 /** Tasks by name. @throws MILLRACE_TASKS_DEFINITION_INVALID */
 function byName(tasks: readonly AnyTask[]): ReadonlyMap<string, AnyTask> {
@@ -119,7 +120,7 @@ class TasksHandle implements Tasks {
     this.#named = named;
     this.#database = database;
     this.worker = options.worker ?? newWorkerName();
-    const logger = options.logger ?? newLogger();
+    const logger = loggerOf(options.logger);
     this.store = options.store ?? postgresTaskStore({ database, clock });
     if (!options.store) this.#lifecycle.add("the task store", () => this.store.close());
 

@@ -241,8 +241,8 @@ export interface TasksOptions {
   readonly pollInterval?: Duration;
   /** Names this process in lists. Default: host name, process id and a few random letters. */
   readonly worker?: string;
-  /** Default: pino, JSON lines on stdout. */
-  readonly logger?: TaskLogger;
+  /** Default: pino, JSON lines on stdout, from level "info" on. `{ level }` is the same with another level. */
+  readonly logger?: TaskLogger | { readonly level: string };
   readonly clock?: Clock;
   /** From 0 to below 1, for the jitter. Default Math.random. */
   readonly random?: () => number;
@@ -270,7 +270,7 @@ export const tasksChecks = {
   drain: duration("0s"),
   pollInterval: duration("10ms"),
   worker: string,
-  logger: given<TaskLogger>("a logger"),
+  logger: given<TaskLogger | { readonly level: string }>("a logger, or { level }"),
   clock: given<Clock>("a clock"),
   random: given<() => number>("a function that returns a number from 0 to 1"),
 } as const satisfies OptionChecks<TasksOptions>;

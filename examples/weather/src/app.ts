@@ -5,8 +5,11 @@ import { type App, type AppOptions, type Database, createApp } from "millrace";
 import { cityEndpoints } from "./cities/endpoints.ts";
 import { forecastEndpoints } from "./forecasts/endpoints.ts";
 import type { Forecasts } from "./forecasts/forecasts.ts";
+import type { ReadCounts } from "./forecasts/reads.ts";
 import { type ImportOptions, importEndpoints } from "./imports/endpoints.ts";
+import type { WelcomeTask } from "./mail/welcome.ts";
 import { observationEndpoints } from "./observations/endpoints.ts";
+import { monthEndpoints } from "./observations/months.ts";
 import { pageEndpoints } from "./page/endpoints.ts";
 import { reportReadEndpoints } from "./reports/read-endpoints.ts";
 import { reportWriteEndpoints } from "./reports/write-endpoints.ts";
@@ -18,16 +21,21 @@ export interface WeatherOptions extends Pick<AppOptions, "cache" | "cacheTokens"
   readonly forecasts?: Forecasts;
   /** Absent: the service takes no files. */
   readonly imports?: ImportOptions;
+  /** The mail for new users. Absent: they get none. */
+  readonly welcome?: WelcomeTask;
+  /** Counts whose forecasts are asked for. Absent: nobody does. */
+  readonly reads?: ReadCounts;
 }
 
-export function createWeather({ forecasts, imports, ...options }: WeatherOptions): App {
+export function createWeather({ forecasts, imports, welcome, reads, ...options }: WeatherOptions): App {
   return createApp({
     title: "Weather",
     endpoints: [
       ...cityEndpoints,
       ...observationEndpoints,
-      ...(forecasts ? forecastEndpoints(forecasts) : []),
-      ...userEndpoints,
+      ...monthEndpoints,
+      ...(forecasts ? forecastEndpoints(forecasts, reads) : []),
+      ...userEndpoints(welcome),
       ...(imports ? importEndpoints(imports) : []),
       ...reportReadEndpoints,
       ...reportWriteEndpoints,

@@ -3,6 +3,7 @@
 import { relative } from "node:path";
 import { type Cache, type Database, sql } from "millrace";
 import type { Config } from "./config.ts";
+import type { Mailer } from "./mail/mailer.ts";
 import type { Simulator } from "./simulator/simulator.ts";
 
 export interface Running {
@@ -11,14 +12,20 @@ export interface Running {
   readonly database: Database;
   readonly cache?: Cache;
   readonly simulator?: Simulator | undefined;
+  readonly mailer: Mailer;
 }
 
-export async function banner({ url, config, database, cache, simulator }: Running): Promise<string> {
+/** A directory as people here would type it. */
+function shown(path: string): string {
+  const near = relative(process.cwd(), path);
+  return path.startsWith("/") && !near.startsWith("..") ? near : path;
+}
+
+export async function banner({ url, config, database, cache, simulator, mailer }: Running): Promise<string> {
   const { version } = await database.one(
     sql<{ version: string }>`select split_part(current_setting('server_version'), ' ', 1) as version`,
   );
-  const near = relative(process.cwd(), config.dataDir);
-  const where = database.embedded ? `embedded, data in ${near.startsWith("..") ? config.dataDir : near}` : `at ${database.url}`;
+  const where = database.embedded ? `embedded, data in ${shown(config.dataDir)}` : `at ${database.url}`;
   const { memory, store } = cache?.stats() ?? {};
   const kept = memory
     ? `answers in ${Math.round(memory.maxBytes / 2 ** 20)} MiB of memory${store ? ` and in ${store.name}` : ""}`
@@ -35,7 +42,8 @@ The weather service is up at ${url}
   database  PostgreSQL ${version}, ${where}
   cache     ${kept}
   weather   ${weather}
-  queue     PostgreSQL
+  queue     PostgreSQL${config.workers ? "" : "; this process leaves tasks to others"}
+  mail      to ${shown(mailer.to)}
   docs      ${url}/docs
   page      ${url} in a browser
 

@@ -21,6 +21,11 @@ export interface Config {
   readonly forecastTtl: Duration;
   /** Where uploaded files wait for their import. With several processes: a directory of all of them. */
   readonly uploadDir: string;
+  /** The server that takes mails. Absent: they are written into `mailDir`. */
+  readonly smtpUrl: string | undefined;
+  readonly mailDir: string;
+  /** Whether this process works on tasks. False: it only enqueues, and others work. */
+  readonly workers: boolean;
   readonly logLevel: string;
 }
 
@@ -55,6 +60,15 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   if (!isDuration(forecastTtl))
     throw new ConfigError(`FORECAST_TTL is ${JSON.stringify(forecastTtl)}, expected a duration such as 30s or 10m.`);
 
+  const smtpUrl = env["SMTP_URL"] || undefined;
+  // Not shown: it may hold a password.
+  if (smtpUrl && !(/^smtps?:\/\//.test(smtpUrl) && URL.canParse(smtpUrl)))
+    throw new ConfigError("SMTP_URL must begin with smtp:// or smtps://, as in smtp://user:password@host:587.");
+
+  const workers = env["WORKERS"] || "1";
+  if (workers !== "0" && workers !== "1")
+    throw new ConfigError(`WORKERS is ${JSON.stringify(workers)}, expected 1, or 0 for a process that leaves tasks to others.`);
+
   const logLevel = env["LOG_LEVEL"] || "info";
   if (!logLevels.includes(logLevel))
     throw new ConfigError(`LOG_LEVEL is ${JSON.stringify(logLevel)}, expected one of ${logLevels.join(", ")}.`);
@@ -69,6 +83,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     weatherIsPrivate: isIP(weatherHost) !== 0 || weatherHost === "localhost",
     forecastTtl,
     uploadDir: env["UPLOAD_DIR"] || fileURLToPath(new URL("../.millrace/uploads", import.meta.url)),
+    smtpUrl,
+    mailDir: env["MAIL_DIR"] || fileURLToPath(new URL("../.millrace/mail", import.meta.url)),
+    workers: workers === "1",
     logLevel,
   };
 }

@@ -7,7 +7,12 @@ import { banner } from "./banner.ts";
 import { type Config, readConfig } from "./config.ts";
 import { explain } from "./explain.ts";
 import { createForecasts } from "./forecasts/forecasts.ts";
+import { countReads } from "./forecasts/reads.ts";
+import { refreshTask } from "./forecasts/refresh.ts";
 import { importTask as declareImport } from "./imports/import-task.ts";
+import { fileMailer, smtpMailer } from "./mail/mailer.ts";
+import { welcomeTask } from "./mail/welcome.ts";
+import { rollUpMonths } from "./observations/months.ts";
 import { openUploads, removeStrayUploads } from "./imports/uploads.ts";
 import { showProgress } from "./seed/progress.ts";
 import { seed } from "./seed/seed.ts";
@@ -42,14 +47,24 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   const uploads = await openUploads(config.uploadDir);
   await removeStrayUploads(database, config.uploadDir, Date.now());
   const importTask = declareImport(uploads);
-  await using tasks = await createTasks({ database, tasks: [importTask] });
-  await tasks.start();
+  const mailer = config.smtpUrl === undefined ? fileMailer(config.mailDir) : smtpMailer(config.smtpUrl);
+  const welcome = welcomeTask(mailer);
+  await using reads = countReads(database);
+  await using tasks = await createTasks({
+    database,
+    tasks: [importTask, welcome, rollUpMonths, refreshTask(forecasts)],
+    logger: { level: config.logLevel },
+  });
+  if (config.workers) await tasks.start();
+  await rollUpMonths.enqueue(undefined, { in: tasks }); // for what was loaded since the last time
 
   const logger = { level: config.logLevel };
   await using app = createWeather({
     database,
     forecasts,
     imports: { uploads, importTask, store: tasks.store },
+    welcome,
+    reads,
     cache,
     cacheTokens: freshness.tokens,
     logger,
@@ -57,7 +72,7 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   starting.throwIfAborted();
   const signal = app.untilSignal();
   const url = await app.listen({ host: config.host, port: config.port });
-  console.log(await banner({ url, config, database, cache, simulator }));
+  console.log(await banner({ url, config, database, cache, simulator, mailer }));
   await signal;
 }
 

@@ -6,12 +6,13 @@ import { City, cityColumns, cityMissing } from "../cities/city.ts";
 import { Id } from "../schemas.ts";
 import { Forecast } from "./forecast.ts";
 import { type Forecasts, present, unavailable } from "./forecasts.ts";
+import type { ReadCounts } from "./reads.ts";
 import { Overview, gatherOverview, mostCities, readCityIds } from "./overview.ts";
 
 /** What is said of it holds for the moment at which it is said: nobody may keep it without asking again. */
 const unkept = { "cache-control": "no-cache" };
 
-export function forecastEndpoints(forecasts: Forecasts): readonly Endpoint[] {
+export function forecastEndpoints(forecasts: Forecasts, reads?: ReadCounts): readonly Endpoint[] {
   // #region forecast
   const getForecast = endpoint(
     "GET /cities/:cityId/forecast",
@@ -26,6 +27,7 @@ export function forecastEndpoints(forecasts: Forecasts): readonly Endpoint[] {
     async ({ params: { cityId }, db, signal, reply }) => {
       const city = await db.maybeOne(sql<City>`select ${cityColumns} from cities where id = ${cityId}`);
       if (!city) throw cityMissing(cityId);
+      reads?.count(cityId);
       const outcome = await forecasts.read(city, signal).catch((error: unknown) => {
         throw unavailable(error);
       });

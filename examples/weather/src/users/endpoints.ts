@@ -1,31 +1,38 @@
 // Signing up, signing in, and who am I.
 
-import { endpoint, hashPassword, problem, sql, verifyPassword } from "millrace";
+import { type Endpoint, endpoint, hashPassword, problem, sql, verifyPassword } from "millrace";
 import { Type } from "typebox";
+import type { WelcomeTask } from "../mail/welcome.ts";
 import { Timestamp } from "../schemas.ts";
 import { signedIn, startSession } from "./sessions.ts";
 import { Email, Name, Password, User, normalizeEmail } from "./user.ts";
 
-const createUser = endpoint(
-  "POST /users",
-  {
-    summary: "Sign up",
-    tags: ["users"],
-    body: Type.Object({ email: Email, password: Password, name: Name }),
-    response: { 201: User },
-  },
-  async ({ body, db }) => {
-    const passwordHash = await hashPassword(body.password);
-    const user = await db.transaction((tx) =>
-      tx.maybeOne(sql<User>`
-        insert into users (email, name, password_hash) values (${normalizeEmail(body.email)}, ${body.name.trim()}, ${passwordHash})
-        on conflict (email) do nothing
-        returning id, email, name`),
-    );
-    if (!user) throw problem(409, "EMAIL_TAKEN", "There is a user with this email address already.");
-    return user;
-  },
-);
+/** Without `welcome` nobody gets a mail. */
+const createUser = (welcome: WelcomeTask | undefined) =>
+  endpoint(
+    "POST /users",
+    {
+      summary: "Sign up",
+      tags: ["users"],
+      body: Type.Object({ email: Email, password: Password, name: Name }),
+      response: { 201: User },
+    },
+    // #region sign-up
+    async ({ body, db }) => {
+      const passwordHash = await hashPassword(body.password);
+      const user = await db.transaction(async (tx) => {
+        const created = await tx.maybeOne(sql<User>`
+          insert into users (email, name, password_hash) values (${normalizeEmail(body.email)}, ${body.name.trim()}, ${passwordHash})
+          on conflict (email) do nothing
+          returning id, email, name`);
+        if (created) await welcome?.enqueue({ userId: created.id }, { in: tx });
+        return created;
+      });
+      if (!user) throw problem(409, "EMAIL_TAKEN", "There is a user with this email address already.");
+      return user;
+    },
+    // #endregion
+  );
 
 const createSession = endpoint(
   "POST /sessions",
@@ -58,4 +65,4 @@ const getMe = endpoint(
   ({ principal }) => principal,
 );
 
-export const userEndpoints = [createUser, createSession, getMe];
+export const userEndpoints = (welcome?: WelcomeTask): readonly Endpoint[] => [createUser(welcome), createSession, getMe];
