@@ -8,6 +8,7 @@ curl "$base/cities?country=BR&limit=3"
 curl "$base/cities/5809844"
 curl "$base/cities/5809844/observations?from=2015-12-24&to=2015-12-26"
 curl "$base/cities/5809844/normals?limit=24"
+curl "$base/cities/5809844/months?limit=3"
 curl "$base/cities/5809844/forecast"
 curl "$base/forecasts?cities=5809844,5128581"
 curl "$base/observations/export?format=csv" | head -n 3

@@ -226,7 +226,10 @@ test("the forecasts of cities that are read most are fetched before anybody asks
   await reads.flush();
   await using tasks = await createTasks({ database, tasks: [refresh], logger: { level: "silent" } });
   await tasks.start();
-  assert.deepEqual(await tasks.result(await refresh.enqueue(undefined, { in: database }), { timeout: "20s" }), { cities: 1, failed: 0 });
+  assert.deepEqual(await tasks.result(await refresh.enqueue(undefined, { in: database }), { timeout: "20s" }), {
+    cities: 1,
+    failed: 0,
+  });
   const outcome = await forecasts.read({ latitude: 46, longitude: 7 }, AbortSignal.timeout(10_000));
   assert.equal(outcome.state, "hit");
 });

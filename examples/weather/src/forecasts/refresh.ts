@@ -11,26 +11,30 @@ const atOnce = 4;
 
 // #region refresh
 export const refreshTask = (forecasts: Forecasts) =>
-  task("refresh-forecasts", { schedule: "*/5 * * * *", unique: true, timeout: "4m", retry: { attempts: 2 } }, async ({ db, signal }) => {
-    await db.query(sql`delete from city_reads where day < current_date - 7`);
-    const cities = await db.many(sql<Pick<City, "latitude" | "longitude">>`
+  task(
+    "refresh-forecasts",
+    { schedule: "*/5 * * * *", unique: true, timeout: "4m", retry: { attempts: 2 } },
+    async ({ db, signal }) => {
+      await db.query(sql`delete from city_reads where day < current_date - 7`);
+      const cities = await db.many(sql<Pick<City, "latitude" | "longitude">>`
       select latitude, longitude from cities join (
         select city_id, sum(reads) as reads from city_reads where day >= current_date - 1 group by city_id order by reads desc limit ${mostRead}
       ) most on most.city_id = cities.id
       order by reads desc`);
-    let failed = 0;
-    // What is fresh is found in the cache; what is not is fetched. One that fails does not keep the others from theirs.
-    await mapConcurrent(
-      cities,
-      async (city) => {
-        await forecasts.read(city, signal).catch((error: unknown) => {
-          signal.throwIfAborted();
-          failed++;
-          if (failed === cities.length) throw error;
-        });
-      },
-      { limit: atOnce, signal },
-    );
-    return { cities: cities.length, failed };
-  });
+      let failed = 0;
+      // What is fresh is found in the cache; what is not is fetched. One that fails does not keep the others from theirs.
+      await mapConcurrent(
+        cities,
+        async (city) => {
+          await forecasts.read(city, signal).catch((error: unknown) => {
+            signal.throwIfAborted();
+            failed++;
+            if (failed === cities.length) throw error;
+          });
+        },
+        { limit: atOnce, signal },
+      );
+      return { cities: cities.length, failed };
+    },
+  );
 // #endregion
