@@ -155,7 +155,7 @@ class TasksHandle implements Tasks {
       const binding = bindTasks(database, this, tasks);
       this.#lifecycle.add("the binding", () => binding[Symbol.dispose]());
     }
-    this.#lifecycle.add("the workers", () => this.#work.close(), drainMs + graceMs + 15_000);
+    this.#lifecycle.add("the workers", () => this.#work.close(), drainMs + graceMs + 40_000);
     this.#scheduler = createScheduler({ store: this.store, tasks, clock, log: logger });
     this.#lifecycle.add("the schedules", () => this.#scheduler.close());
     this.#watching = new Watching(this.store, clock);

@@ -74,7 +74,7 @@ export class Leases {
   async #extend(): Promise<void> {
     const { store, clock, leaseMs, onFailure } = this.#options;
     const all = [...this.#held.values()];
-    for (let i = 0; i < all.length; i += maxBatch) {
+    for (let i = 0; i < all.length && !this.#stopped; i += maxBatch) {
       const batch = all.slice(i, i + maxBatch);
       const beforeMs = clock.monotonic();
       try {

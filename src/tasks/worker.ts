@@ -127,6 +127,7 @@ export class Worker {
     if (!this.#working) return;
     const { drainMs, graceMs } = this.#options;
     this.#tell("draining");
+    const housekeeping = this.#housekeeping.stop();
     await this.#poller.stop();
     for (const queue of this.#queues.values()) {
       for (const claimed of queue.buffer.splice(0)) this.#handBack(claimed, 0);
@@ -137,7 +138,7 @@ export class Worker {
       }
       await this.#empty(graceMs + 1_000);
     }
-    await this.#housekeeping.stop();
+    await housekeeping;
     await this.#settler.close(lastSettlementsMs);
     await this.#leases.stop();
     await (await this.#subscription)?.close().catch(() => {});

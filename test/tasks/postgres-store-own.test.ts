@@ -95,6 +95,39 @@ test("plans that were made while the tables were empty go by the indexes when th
   assert.equal(await scans(database), before);
 });
 
+test("settling and prolonging find their tasks by id, however many are active and whatever the statistics say", async () => {
+  await using scratch = await testDatabase();
+  await using database = await createDatabase({ url: scratch.url, pool: { size: 1, overflow: 0 } });
+  await using store = postgresTaskStore({ database });
+  await store.setup();
+  await database.query(sql`alter table millrace.tasks set (autovacuum_enabled = false)`);
+  await database.query(sql`vacuum analyze millrace.tasks`);
+  const indexes = async (): Promise<number> => {
+    await database.query(sql`select pg_stat_force_next_flush()`);
+    const { read } = await database.one(
+      sql<{ read: number }>`
+        select sum(idx_scan)::float8 as read from pg_stat_user_indexes where schemaname = 'millrace' and indexrelname = 'tasks_active'`,
+    );
+    return read;
+  };
+  await store.enqueue({ tasks: Array.from({ length: 1_000 }, () => newTask()) });
+  const claimed = await store.fetch([{ queue: "default", limit: 1_000 }], { worker: "w", leaseMs: 60_000 });
+  assert.equal(claimed.length, 1_000);
+  const before = await indexes();
+  for (let i = 0; i < 8; i++) {
+    const some = claimed.slice(i * 100, i * 100 + 100);
+    assert.ok((await store.extend(some, 60_000)).every((state) => state === "held"));
+    await store.saveProgress(some.map((task) => ({ task, progress: "1" })));
+    const outcomes = await store.settle(
+      some.map((task, nth) =>
+        nth % 2 === 0 ? { kind: "complete", task, keepMs: 0 } : { kind: "retry", task, delayMs: 0, error: "{}" },
+      ),
+    );
+    assert.ok(outcomes.every((outcome) => outcome === "settled"));
+  }
+  assert.equal(await indexes(), before);
+});
+
 test("a group that waits for a dead member goes on when that was kept long enough", async () => {
   await using scratch = await testDatabase();
   await using database = await createDatabase({ url: scratch.url });

@@ -20,8 +20,16 @@ const keyedLock = 5;
 /** Keys that one fetch looks at. The next one goes on behind them, so that a queue of more keys is seen in turn. */
 const keysPerFetch = 200;
 
-const byIndex =
+/** For functions that look things up one by one: by an index each, in the order in which they are asked for. */
+const byProbe =
   "set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set search_path = pg_catalog, pg_temp";
+
+/**
+ * For functions that take lists: the rows by `id = any (list)`, then hash joins with what the list says of them. Nested loops over lists take
+ * their product. Conditions must fit no other index: statistics that call the table empty make a scan of any of them look cheap.
+ */
+const byList =
+  "set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set search_path = pg_catalog, pg_temp";
 
 const priorities = "(values (0::smallint), (1::smallint), (2::smallint), (3::smallint)) p (rank)";
 
@@ -39,7 +47,7 @@ export const functionStatements: readonly string[] = [
      p_worker text, p_lease bigint, p_lease_ms bigint)
    returns table (id uuid, attempt integer, queue text, name text, input text, meta text, priority integer,
                   enqueued_ms float8, due_ms float8, progress text, group_id uuid)
-   language plpgsql ${byIndex} as $fetch$
+   language plpgsql ${byProbe} as $fetch$
    #variable_conflict use_column
    declare
      moment timestamptz;
@@ -139,7 +147,7 @@ export const functionStatements: readonly string[] = [
 
   // Members have left their groups, an element each. Whoever takes the last one enqueues the callback.
   `create or replace function millrace.leave_groups_1(p_groups uuid[]) returns void
-   language plpgsql ${byIndex} as $leave$
+   language plpgsql ${byProbe} as $leave$
    #variable_conflict use_column
    declare
      ended record;
@@ -148,7 +156,7 @@ export const functionStatements: readonly string[] = [
      perform from millrace.task_groups g where g.id = any (p_groups) order by g.id for update;
      update millrace.task_groups g set remaining = g.remaining - l.members
        from (select u.id, count(*)::integer as members from unnest(p_groups) u (id) group by u.id) l
-      where g.id = l.id and g.ended_at is null;
+      where g.id = any (p_groups) and g.id = l.id and g.ended_at is null;
      for ended in
        update millrace.task_groups g set ended_at = clock_timestamp()
         where g.id = any (p_groups) and g.ended_at is null and g.remaining <= 0
@@ -167,7 +175,7 @@ export const functionStatements: readonly string[] = [
 
   // A batch as text: { tasks, groups } as in the contract, but with input and meta as texts and without uniqueness.
   `create or replace function millrace.enqueue_tasks_1(p_batch json) returns void
-   language plpgsql ${byIndex} as $enqueue$
+   language plpgsql ${byProbe} as $enqueue$
    #variable_conflict use_column
    begin
      insert into millrace.task_groups (id, size, remaining, waits_for, callback, keep_ms)
@@ -194,7 +202,7 @@ export const functionStatements: readonly string[] = [
      p_id uuid, p_queue text, p_name text, p_input json, p_meta json, p_priority smallint, p_delay_ms float8, p_at_ms float8,
      p_key text, p_max integer, p_group uuid)
    returns boolean
-   language plpgsql ${byIndex} as $enqueue$
+   language plpgsql ${byProbe} as $enqueue$
    #variable_conflict use_column
    declare
      due timestamptz := coalesce(to_timestamp(p_at_ms / 1000), clock_timestamp() + p_delay_ms * interval '1 millisecond');
@@ -216,8 +224,10 @@ export const functionStatements: readonly string[] = [
      p_delays_ms float8[], p_ats_ms float8[], p_keys text[], p_maxes integer[], p_in_groups uuid[], p_unique_keys text[],
      p_untils "char"[], p_fors_ms float8[])
    returns table (id uuid, holder uuid, made boolean)
-   language plpgsql ${byIndex} as $batch$
+   language plpgsql ${byList} as $batch$
    #variable_conflict use_column
+   declare
+     known uuid[] := array(select f.id from millrace.finished_tasks f where f.id = any (p_ids));
    begin
      insert into millrace.task_groups (id, size, remaining, waits_for, callback, keep_ms)
        select g.id, g.size, g.size, case g."when" when 'settled' then 's' else 'c' end, g.callback, g."keepMs"
@@ -249,7 +259,7 @@ export const functionStatements: readonly string[] = [
                   n.concurrency_key, n.concurrency_max, n.group_id, n.unique_key
              from n left join claims c on c.key = n.unique_key
             where (n.unique_key is null or c.task_id = n.id)
-              and not exists (select from millrace.finished_tasks f where f.id = n.id)
+              and not n.id = any (known)
          on conflict (id) do nothing
          returning id
        )
@@ -261,23 +271,23 @@ export const functionStatements: readonly string[] = [
   // Prolongs leases, and says which tasks shall stop. Those that are missing in the answer are lost.
   `create or replace function millrace.extend_tasks_1(p_ids uuid[], p_attempts integer[], p_leases bigint[], p_lease_ms bigint)
    returns table (id uuid, cancelled boolean)
-   language sql ${byIndex} as $extend$
+   language sql ${byList} as $extend$
      update millrace.tasks t set leased_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
        from unnest(p_ids, p_attempts, p_leases) l (id, attempt, lease)
-      where t.id = l.id and t.attempt = l.attempt and t.lease = l.lease and t.state = 'a'
+      where t.id = any (p_ids) and t.id = l.id and t.attempt = l.attempt and t.lease = l.lease
      returning t.id, t.cancel_keep_ms is not null
    $extend$`,
 
   `create or replace function millrace.save_progress_1(p_ids uuid[], p_attempts integer[], p_leases bigint[], p_progress text[]) returns void
-   language sql ${byIndex} as $progress$
+   language sql ${byList} as $progress$
      update millrace.tasks t set progress = u.progress::json
        from unnest(p_ids, p_attempts, p_leases, p_progress) u (id, attempt, lease, progress)
-      where t.id = u.id and t.attempt = u.attempt and t.lease = u.lease and t.state = 'a'
+      where t.id = any (p_ids) and t.id = u.id and t.attempt = u.attempt and t.lease = u.lease
    $progress$`,
 
   // Milliseconds until something may be taken; null: nothing waits.
   `create or replace function millrace.next_due_1(p_queues text[], p_rate_max integer[], p_rate_ms bigint[]) returns float8
-   language sql ${byIndex} as $due$
+   language sql ${byProbe} as $due$
      select min(greatest(
               extract(epoch from d.due_at - clock_timestamp()) * 1000,
               case when r.started >= q.rate_max then extract(epoch from r.oldest - clock_timestamp()) * 1000 + q.rate_ms end, 0))::float8
@@ -305,7 +315,7 @@ export const functionStatements: readonly string[] = [
      p_ids uuid[], p_attempts integer[], p_leases bigint[], p_states "char"[], p_results json[], p_errors json[], p_reasons text[],
      p_keep_ms bigint[], p_then json[])
    returns uuid[]
-   language plpgsql ${byIndex} as $finish$
+   language plpgsql ${byList} as $finish$
    #variable_conflict use_column
    declare
      settled uuid[];
@@ -319,8 +329,9 @@ export const functionStatements: readonly string[] = [
        select * from unnest(p_ids, p_attempts, p_leases, p_states, p_results, p_errors, p_reasons, p_keep_ms, p_then)
          s (id, attempt, lease, state, result, error, reason, keep_ms, next)
      ), gone as (
+       -- A task has a lease only while it is active.
        delete from millrace.tasks t using settlement s
-        where t.id = s.id and t.attempt = s.attempt and t.lease = s.lease and t.state = 'a'
+        where t.id = any (p_ids) and t.id = s.id and t.attempt = s.attempt and t.lease = s.lease
        returning t.id, t.queue, t.name, t.input, t.meta, t.priority, s.state, t.due_at, t.attempt, t.concurrency_key, t.concurrency_max,
          t.unique_key, t.group_id, t.progress, s.result, coalesce(s.error, t.error) as error, s.reason, s.keep_ms, t.enqueued_at,
          t.started_at, s.next
@@ -352,7 +363,8 @@ export const functionStatements: readonly string[] = [
      end loop;
      if dead_groups is not null then
        groups := coalesce(groups, '{}') || array(
-         select u.id from unnest(dead_groups) u (id) join millrace.task_groups g on g.id = u.id where g.waits_for = 's');
+         select u.id from unnest(dead_groups) u (id)
+           join millrace.task_groups g on g.id = u.id where g.id = any (dead_groups) and g.waits_for = 's');
      end if;
      if groups is not null then
        perform millrace.leave_groups_1(groups);
@@ -365,7 +377,7 @@ export const functionStatements: readonly string[] = [
   `create or replace function millrace.return_tasks_1(
      p_ids uuid[], p_attempts integer[], p_leases bigint[], p_delay_ms bigint[], p_errors json[], p_released boolean[])
    returns uuid[]
-   language plpgsql ${byIndex} as $return$
+   language plpgsql ${byList} as $return$
    #variable_conflict use_column
    declare
      settled uuid[];
@@ -375,8 +387,8 @@ export const functionStatements: readonly string[] = [
             array_agg('x'::"char") as states, array_agg(s.error) as errors, array_agg(t.cancel_keep_ms) as keeps
        into stopped
        from unnest(p_ids, p_attempts, p_leases, p_errors) s (id, attempt, lease, error)
-       join millrace.tasks t on t.id = s.id and t.attempt = s.attempt and t.lease = s.lease and t.state = 'a'
-      where t.cancel_keep_ms is not null;
+       join millrace.tasks t on t.id = s.id and t.attempt = s.attempt and t.lease = s.lease
+      where t.id = any (p_ids) and t.cancel_keep_ms is not null;
      if stopped.ids is not null then
        settled := millrace.finish_tasks_1(stopped.ids, stopped.attempts, stopped.leases, stopped.states,
          array_fill(null::json, array[cardinality(stopped.ids)]), stopped.errors, array_fill(null::text, array[cardinality(stopped.ids)]),
@@ -390,7 +402,7 @@ export const functionStatements: readonly string[] = [
          error = coalesce(s.error, t.error)
         from unnest(p_ids, p_attempts, p_leases, p_delay_ms, p_errors, p_released)
              s (id, attempt, lease, delay_ms, error, released)
-       where t.id = s.id and t.attempt = s.attempt and t.lease = s.lease and t.state = 'a' and t.cancel_keep_ms is null
+       where t.id = any (p_ids) and t.id = s.id and t.attempt = s.attempt and t.lease = s.lease and t.cancel_keep_ms is null
        returning t.id
      )
      select coalesce(settled, '{}') || coalesce(array_agg(id), '{}') into settled from gone;
@@ -401,7 +413,7 @@ export const functionStatements: readonly string[] = [
   // Takes tasks whose lease has run out from their holders.
   `create or replace function millrace.recover_tasks_1(p_limit integer, p_delay_ms bigint, p_keep_ms bigint, p_error json)
    returns table (id uuid, queue text, name text, attempt integer, worker text, cancelled boolean)
-   language plpgsql ${byIndex} as $recover$
+   language plpgsql ${byProbe} as $recover$
    #variable_conflict use_column
    declare
      lost record;
@@ -427,7 +439,7 @@ export const functionStatements: readonly string[] = [
 
   // What waits is cancelled, what is active is asked to stop.
   `create or replace function millrace.cancel_task_1(p_id uuid, p_keep_ms bigint) returns text
-   language plpgsql ${byIndex} as $cancel$
+   language plpgsql ${byProbe} as $cancel$
    #variable_conflict use_column
    declare
      found_task record;

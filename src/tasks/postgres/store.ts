@@ -77,6 +77,13 @@ interface FetchedRow {
   readonly group_id: string | null;
 }
 
+/**
+ * In the order of their ids: two statements on the same tasks (a heartbeat and a settlement, say) lock them in one order, so that neither
+ * waits for the other in a circle.
+ */
+const inOrder = <T>(items: readonly T[], idOf: (item: T) => string): T[] =>
+  items.toSorted((a, b) => (idOf(a) < idOf(b) ? -1 : idOf(a) > idOf(b) ? 1 : 0));
+
 /** 63 bits that nobody else has: with the attempt, what fences a settlement. */
 const newLease = (): string => (randomBytes(8).readBigUInt64BE() >> 1n).toString();
 
@@ -212,8 +219,8 @@ class PostgresTaskStore implements TaskStore {
     const returning = settlements.filter((s) => s.kind === "retry" || s.kind === "release");
     // One after the other: when the second fails nobody knows of the first, and asking again finds it fenced, which is right.
     const settled = new Set<string>();
-    for (const id of finishing.length > 0 ? await this.#finish(finishing) : []) settled.add(id);
-    for (const id of returning.length > 0 ? await this.#return(returning) : []) settled.add(id);
+    for (const id of finishing.length > 0 ? await this.#finish(inOrder(finishing, (s) => s.task.id)) : []) settled.add(id);
+    for (const id of returning.length > 0 ? await this.#return(inOrder(returning, (s) => s.task.id)) : []) settled.add(id);
     const queues = new Set<string>();
     for (const s of finishing) {
       if (s.kind !== "complete" || !s.next || !settled.has(s.task.id)) continue;
@@ -255,11 +262,12 @@ class PostgresTaskStore implements TaskStore {
 
   async extend(leases: readonly TaskLease[], leaseMs: number): Promise<readonly LeaseState[]> {
     if (leases.length === 0) return [];
+    const sent = inOrder(leases, (l) => l.id);
     const rows = await this.#calls.rows(
       "extend",
       sql<{ id: string; cancelled: boolean }>`
         select * from millrace.extend_tasks_1(
-          ${leases.map((l) => l.id)}::uuid[], ${leases.map((l) => l.attempt)}::int[], ${leases.map((l) => l.lease)}::bigint[],
+          ${sent.map((l) => l.id)}::uuid[], ${sent.map((l) => l.attempt)}::int[], ${sent.map((l) => l.lease)}::bigint[],
           ${leaseMs}::bigint)`,
     );
     const held = new Map(rows.map(({ id, cancelled }) => [id, cancelled]));
@@ -268,12 +276,13 @@ class PostgresTaskStore implements TaskStore {
 
   async saveProgress(updates: readonly { readonly task: TaskLease; readonly progress: string }[]): Promise<void> {
     if (updates.length === 0) return;
+    const sent = inOrder(updates, (u) => u.task.id);
     await this.#calls.rows(
       "saveProgress",
       sql`
         select millrace.save_progress_1(
-          ${updates.map((u) => u.task.id)}::uuid[], ${updates.map((u) => u.task.attempt)}::int[],
-          ${updates.map((u) => u.task.lease)}::bigint[], ${updates.map((u) => u.progress)}::text[])`,
+          ${sent.map((u) => u.task.id)}::uuid[], ${sent.map((u) => u.task.attempt)}::int[],
+          ${sent.map((u) => u.task.lease)}::bigint[], ${sent.map((u) => u.progress)}::text[])`,
     );
   }
 
