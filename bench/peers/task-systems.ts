@@ -38,7 +38,7 @@ const seconds = async (work: () => Promise<void>): Promise<number> => {
 
 /** The kit on PostgreSQL. `keep`: how long what has completed can be asked for. */
 export async function millrace(url: string, keep: "0s" | "1h"): Promise<TaskSystem & { readonly database: Database }> {
-  const database = await createDatabase({ url, applicationName: "bench millrace" });
+  const database = await createDatabase({ url, applicationName: "bench millrace", pool: { size: concurrency } });
   let counter = countdown(Infinity);
   const noop = task("noop", { input: Type.Object({ n: Type.Integer() }), keep }, () => counter.one());
   const options = { database, tasks: [noop], concurrency, logger: pino({ level: "silent" }) };

@@ -59,6 +59,7 @@ export const functionStatements: readonly string[] = [
      key_max integer;
      first_key text;
      wrapped boolean;
+     limited boolean := exists (select from unnest(p_rate_max) r (max) where r.max is not null);
    begin
      -- All of these before any other lock, and in one order: two that fetch from the same queues must not wait for each other.
      perform pg_advisory_xact_lock(${rateLockClass}, l.hash)
@@ -131,6 +132,7 @@ export const functionStatements: readonly string[] = [
                 ) c limit room))
              returning ${claimed};
            get diagnostics got = row_count;
+           limited := true;
            taken := taken + got;
            exit when taken >= wanted;
          end loop;
@@ -142,6 +144,11 @@ export const functionStatements: readonly string[] = [
          insert into millrace.task_starts (queue, at, tasks) values (p_queues[i], moment, taken);
        end if;
      end loop;
+     -- Who crashes right after this forgets that the tasks were given, and gives them again under another lease, as it would have when
+     -- the lease ran out. Only where others count what was started is it worth waiting for the disk.
+     if not limited then
+       perform set_config('synchronous_commit', 'off', true);
+     end if;
    end
    $fetch$`,
 

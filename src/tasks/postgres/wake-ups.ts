@@ -69,7 +69,13 @@ export class Notifier {
     const payloads = [...this.#payloads];
     this.#payloads = new Set();
     try {
-      await this.#calls.rows("notify", sql`select pg_notify(${wakeUpChannel}, p) from unnest(${payloads}::text[]) p`);
+      // Nobody needs to find it on the disk, and whoever is woken need not wait for that.
+      await this.#calls.rows(
+        "notify",
+        sql`
+          with quick as materialized (select set_config('synchronous_commit', 'off', true))
+          select pg_notify(${wakeUpChannel}, p) from quick, unnest(${payloads}::text[]) p`,
+      );
     } catch {
       // The server is gone, and so is whoever listens; they look at everything when it is back.
     }
