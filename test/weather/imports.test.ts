@@ -7,11 +7,12 @@ import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { etlRunChannel, sql } from "millrace";
-import { removeStrayUploads } from "../../examples/weather/src/imports/uploads.ts";
+import { openUploads, removeStrayUploads } from "../../examples/weather/src/imports/uploads.ts";
 import { type Json, type Page, type Weather, newYork, seattle, startWeather, until } from "./harness.ts";
 
 const realFile = fileURLToPath(new URL("../../examples/weather/data/weather-seattle-newyork-daily.csv", import.meta.url));
@@ -197,4 +198,22 @@ async function found<Result>(look: () => Promise<Result>): Promise<Result> {
     return result !== undefined;
   });
   return result!;
+}
+
+// Mounting needs root; CI and the containers that the kit is tested in are root.
+if (process.getuid!() === 0) {
+  test("an upload that fills the disk is a 507, and leaves the disk as it was", async () => {
+    const disk = await mkdtemp(join(tmpdir(), "weather-disk-"));
+    await promisify(execFile)("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]);
+    try {
+      const uploads = await openUploads(join(disk, "uploads"));
+      await assert.rejects(uploads.requireRoom(1), { status: 507 });
+      const stream = Readable.from(Array.from({ length: 40 }, () => Buffer.alloc(65_536)));
+      await assert.rejects(uploads.receive(stream, new AbortController().signal), { status: 507, code: "STORAGE_FULL" });
+      assert.deepEqual(await readdir(join(disk, "uploads")), []);
+    } finally {
+      await promisify(execFile)("umount", ["--lazy", disk]);
+      await rm(disk, { recursive: true });
+    }
+  });
 }
