@@ -28,4 +28,14 @@ curl "$base/reports/$id"
 curl "$base/reports/$id/comments"
 curl "$base/cities/5809844/reports?limit=5"
 curl -H "$auth" -X DELETE "$base/reports/$id"
+
+days='location,date,precipitation,temp_max,temp_min,wind,weather
+Seattle,2012-01-01,0.0,12.8,5.0,4.7,drizzle'
+uploaded=$(echo "$days" | curl -s -H "$auth" -F 'file=@-;filename=days.csv' "$base/imports")
+import=$(echo "$uploaded" | sed 's/.*"id":"\([^"]*\)".*/\1/')
+task=$(echo "$uploaded" | sed 's/.*"taskId":"\([^"]*\)".*/\1/')
+curl -H "$auth" "$base/tasks/$task"
+curl -N -H "$auth" "$base/tasks/$task/events" # until it is over
+curl -H "$auth" "$base/imports/$import"
+curl -H "$auth" "$base/imports/$import/report"
 # #endregion
