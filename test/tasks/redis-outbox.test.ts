@@ -5,8 +5,10 @@ import { once } from "node:events";
 import { randomUUID } from "node:crypto";
 import { after, before, suite, test } from "node:test";
 import pg from "pg";
+import { pino } from "pino";
+import { Type } from "typebox";
 import { type Database, createDatabase, sql } from "../../src/database/index.ts";
-import { type NewTask, type TaskStore, redisTaskStore, taskOutboxChannel } from "../../src/tasks/index.ts";
+import { type NewTask, type TaskStore, createTasks, redisTaskStore, task, taskOutboxChannel } from "../../src/tasks/index.ts";
 import { eventually } from "../harness/patience.ts";
 import { testDatabase } from "../harness/postgres.ts";
 import { readyProcess } from "../harness/ready-process.ts";
@@ -238,6 +240,18 @@ suite("the outbox of a Redis task store", () => {
     });
     assert.equal(await rowsLeft(), 0);
     assert.equal(await store.show(third.id), undefined);
+  });
+
+  test("is what a task goes through that is enqueued in a transaction and runs from Redis", async () => {
+    await using store = storeOf();
+    const ran = Promise.withResolvers<number>();
+    const count = task("count", { input: Type.Object({ n: Type.Integer() }) }, ({ input }) => ran.resolve(input.n));
+    await using tasks = await createTasks({ database, store, tasks: [count], logger: pino({ level: "silent" }) });
+    await tasks.start();
+    await database.transaction(async (tx) => {
+      await count.enqueue({ n: 7 }, { in: tx });
+    });
+    assert.equal(await ran.promise, 7);
   });
 
   test("is needed for enqueueing in a transaction, and says so", async () => {
