@@ -125,6 +125,7 @@ export async function run({ rounds = 5, seconds, only, profileDir }: BenchOption
 
   const starts: Record<string, () => Promise<ServerUnderTest>> = {
     millrace: () => startNodePeer("cached-millrace.ts", ["lane"], profileDir),
+    "millrace without fast lane": () => startNodePeer("cached-millrace.ts", ["no-lane"], profileDir),
     "node:http + buffer": () => startNodePeer("cached-bare.ts", []),
     "Fastify stack + lru-cache": () => startNodePeer("cached-fastify.ts", ["lru"]),
     "Fastify stack + lru-cache + compress": () => startNodePeer("cached-fastify.ts", ["lru+compress"]),

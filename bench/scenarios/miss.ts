@@ -23,6 +23,7 @@ export async function run({ rounds = 5, seconds, only, profileDir }: BenchOption
   const starts: Record<string, () => Promise<ServerUnderTest>> = {
     Fastify: () => startNodePeer("cached-fastify.ts", ["plain"]),
     millrace: () => startNodePeer("cached-millrace.ts", ["lane"], profileDir),
+    "millrace without fast lane": () => startNodePeer("cached-millrace.ts", ["no-lane"], profileDir),
   };
   const servers = new Map<string, ServerUnderTest>();
   for (const [name, start] of Object.entries(starts)) {

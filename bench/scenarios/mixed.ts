@@ -26,6 +26,7 @@ end
   cleanUp.defer(() => rm(script));
   const starts: Record<string, () => Promise<ServerUnderTest>> = {
     millrace: () => startNodePeer("cached-millrace.ts", ["lane"], profileDir),
+    "millrace without fast lane": () => startNodePeer("cached-millrace.ts", ["no-lane"], profileDir),
     "Fastify stack + lru-cache": () => startNodePeer("cached-fastify.ts", ["lru"]),
     "Fastify stack + bentocache": () => startNodePeer("cached-fastify.ts", ["bento"]),
     "Fastify stack + lru-cache + compress": () => startNodePeer("cached-fastify.ts", ["lru+compress"]),
