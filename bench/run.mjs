@@ -20,6 +20,7 @@ const scenarios = {
   race: "an invalidation while a fill runs that has read the old row: who serves the old value, and for how long",
   freshness: "commit to every process's cache, what survives a write, mistaken invalidations, what the feeds cost writers",
   etl: "three million rows of CSV beside an API, against csv-parse and polars: time, loop lag, memory",
+  connections: "10,000 idle connections and 1,000 busy ones with the fast lane, every answer looked at",
   fuzz: "ten million inputs: what the fast lane takes for a request, against node's parser",
   tasks: "background tasks: enqueue, no-op throughput, backlog, wake-up, against BullMQ, graphile-worker and pg-boss",
   "tasks-kills": "10,000 tasks while workers are killed and connections cut: every task's history judged",
@@ -39,7 +40,7 @@ Options
   --seconds <n>         how long a candidate is loaded per round, where that applies (default 5)
   --rows <n>            rows of the table (default: the scenario's own)
   --only <a,b>          only these candidates
-  --operations <n>      "schedules": answers in all (default 1,000,000); "fuzz": inputs (default 10,000,000)
+  --operations <n>      "schedules": answers in all (default 1,000,000); "fuzz": inputs (default 10,000,000); "connections": requests (default 100,000)
   --writes <n>          "schedules": writes among a thousand requests (default 10)
   --seed <n>            "schedules": another order of events, "fuzz": other inputs (default 1)
   --rule <name>         "schedules": a wrong rule, to see it caught: "start token", "log position", "visible in snapshot"
