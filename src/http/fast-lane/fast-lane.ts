@@ -94,6 +94,8 @@ export class FastLane implements FastLaneStatus {
     if (this.#state !== "on" || taken.has(socket)) return;
     // Plain TCP only: what TLS hands on has other rules of its own, and requests of inject() have no socket at all.
     if (!(socket instanceof Socket) || "encrypted" in socket || this.#server.maxRequestsPerSocket! > 0) return;
+    // Somebody beside the app looks at every request of the server.
+    if (this.#server.listenerCount("request") !== 1) return;
     const watch = MessageWatch.of(request);
     if (watch === undefined) return;
     taken.add(socket);

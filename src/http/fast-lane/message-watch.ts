@@ -33,7 +33,7 @@ export class MessageWatch {
   /** A message has begun whose head is not complete. */
   #inHead = false;
   /** A message said that it is the last one. */
-  #closed: boolean;
+  #closed = false;
 
   /**
    * Watches from now on. To be called while `request` is being handled: node knows everything about the connection up to it.
@@ -44,14 +44,14 @@ export class MessageWatch {
     if (!parser || parser.incoming !== request || typeof parser.onIncoming !== "function") return undefined;
     const { kOnMessageBegin } = parser.constructor as { kOnMessageBegin?: unknown };
     if (typeof kOnMessageBegin !== "number" || typeof parser[kOnMessageBegin] === "function") return undefined;
-    const closes = request.httpVersion !== "1.1" || /close/i.test(request.headers.connection ?? "");
-    return new MessageWatch(request.socket, parser, parser.onIncoming, kOnMessageBegin, closes);
+    // Nothing comes after it.
+    if (request.httpVersion !== "1.1" || /close/i.test(request.headers.connection ?? "")) return undefined;
+    return new MessageWatch(request.socket, parser, parser.onIncoming, kOnMessageBegin);
   }
 
-  private constructor(socket: Socket, parser: Parser, onIncoming: OnIncoming, kOnMessageBegin: number, closed: boolean) {
+  private constructor(socket: Socket, parser: Parser, onIncoming: OnIncoming, kOnMessageBegin: number) {
     this.#socket = socket as HttpSocket;
     this.#parser = parser;
-    this.#closed = closed;
     // node takes both off again before the parser serves another connection.
     parser[kOnMessageBegin] = () => {
       this.#inHead = true;

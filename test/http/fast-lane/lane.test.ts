@@ -278,6 +278,19 @@ suite("node's rules on the lane's connections", () => {
     assert.equal(server.lane.counts.connections, 0);
   });
 
+  test("a connection whose client closes it, and a server whose requests somebody else looks at, too, have no lane", async () => {
+    await using server = await laneServer();
+    for (const last of [get("/hit", "Connection: close"), "GET /hit HTTP/1.0\r\nHost: h\r\n\r\n"]) {
+      using client = await Conversation.begin(server.port);
+      await client.ask(last);
+    }
+    server.server.on("request", () => {});
+    using client = await taken(server);
+    await client.ask(get("/hit"));
+    assert.equal(server.byNode, 4);
+    assert.equal(server.lane.counts.connections, 0);
+  });
+
   test("an upgrade takes the connection out of the lane", async () => {
     await using server = await laneServer();
     server.server.on("upgrade", (_request: unknown, socket: Socket) => {
