@@ -21,15 +21,13 @@ const keyedLock = 5;
 const keysPerFetch = 200;
 
 /** For functions that look things up one by one: by an index each, in the order in which they are asked for. */
-const byProbe =
-  "set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set search_path = pg_catalog, pg_temp";
+const byProbe = "set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off";
 
 /**
  * For functions that take lists: the rows by `id = any (list)`, then hash joins with what the list says of them. Nested loops over lists take
  * their product. Conditions must fit no other index: statistics that call the table empty make a scan of any of them look cheap.
  */
-const byList =
-  "set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set search_path = pg_catalog, pg_temp";
+const byList = "set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off";
 
 const priorities = "(values (0::smallint), (1::smallint), (2::smallint), (3::smallint)) p (rank)";
 
@@ -204,12 +202,13 @@ export const functionStatements: readonly string[] = [
    end
    $enqueue$`,
 
-  // One task without a unique key: the common case, with as little as possible around it. False: the id exists.
+  // One task without a unique key: the common case, with as little as possible around it: each setting of a function costs every call.
+  // False: the id exists.
   `create or replace function millrace.enqueue_task_1(
      p_id uuid, p_queue text, p_name text, p_input json, p_meta json, p_priority smallint, p_delay_ms float8, p_at_ms float8,
      p_key text, p_max integer, p_group uuid)
    returns boolean
-   language plpgsql ${byProbe} as $enqueue$
+   language plpgsql set enable_seqscan = off as $enqueue$
    #variable_conflict use_column
    declare
      due timestamptz := coalesce(to_timestamp(p_at_ms / 1000), clock_timestamp() + p_delay_ms * interval '1 millisecond');
