@@ -279,6 +279,8 @@ suite("the program", () => {
         /^createUpstream "open-meteo": option "url" is a value that is not shown, expected an http.*without a user/m,
       ],
       [{ FORECAST_TTL: "soon" }, /^FORECAST_TTL is "soon", expected a duration/],
+      [{ SMTP_URL: "mail.example.org:25" }, /^SMTP_URL must begin with smtp:\/\//],
+      [{ WORKERS: "off" }, /^WORKERS is "off", expected 1, or 0 /],
       [{ DATABASE_URL: "mysql://user:secret@host/db" }, /^DATABASE_URL must begin with postgresql:\/\//],
       [{ DATABASE_URL: "postgresql://user:secret@127.0.0.1:1/db" }, /^PostgreSQL at 127\.0\.0\.1:1.* cannot be reached/],
       [
