@@ -167,7 +167,7 @@ export async function graphile(url: string): Promise<TaskSystem> {
     },
     async drain(tasks) {
       const counter = countdown(tasks);
-      let runner: Awaited<ReturnType<typeof run>> | undefined;
+      let runner: { readonly stop: () => Promise<void> } | undefined;
       const took = await seconds(async () => {
         runner = await run({ preset, pgPool: pool, logger, noHandleSignals: true, taskList: { noop: async () => counter.one() } });
         await counter.promise;

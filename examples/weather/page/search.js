@@ -97,7 +97,7 @@ export function startSearch(onChoice) {
   };
   input.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(search, pauseMs);
+    timer = setTimeout(() => void search(), pauseMs);
   });
   input.addEventListener("keydown", (event) => {
     if (!Object.hasOwn(keys, event.key)) return;
