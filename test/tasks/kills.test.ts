@@ -12,7 +12,7 @@ async function run(plant?: "lost" | "twice"): Promise<KillRunResult> {
   await using database = await createDatabase({ url: scratch.url, applicationName: "kills" });
   await using target = postgresTarget(scratch.url, database, plant);
   return await runKills(target, {
-    tasks: plant ? 100 : 300,
+    tasks: plant ? 3_000 : 300,
     workers: plant ? 1 : 2,
     kills: plant ? 0 : 3,
     cuts: plant ? 0 : 2,

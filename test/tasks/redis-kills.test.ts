@@ -10,7 +10,7 @@ async function run(plant?: "lost" | "twice"): Promise<KillRunResult> {
   await using server = await testRedis({ settings: { appendonly: "yes" } });
   await using target = redisTarget(server, plant);
   return await runKills(target, {
-    tasks: plant ? 100 : 400,
+    tasks: plant ? 3_000 : 400,
     workers: 2,
     kills: plant ? 0 : 3,
     cuts: plant ? 0 : 2,

@@ -19,7 +19,7 @@ export interface KillTarget {
   readonly own: TaskStore;
   /** Ends every connection that workers and enqueuers have. */
   cutConnections(): Promise<void>;
-  /** A fault that the judge must find: called once, half-way. */
+  /** A fault that the judge must find: called once, early: while there is a backlog. */
   plant?(): Promise<void>;
 }
 
@@ -112,7 +112,7 @@ export async function runKills(target: KillTarget, options: KillRunOptions): Pro
     const strikes = [
       ...Array.from({ length: options.kills }, (_, i) => ({ at: (i + 0.5) / options.kills, what: "kill" as const })),
       ...Array.from({ length: options.cuts }, (_, i) => ({ at: (i + 0.5) / options.cuts, what: "cut" as const })),
-      ...(target.plant ? [{ at: 0.5, what: "plant" as const }] : []),
+      ...(target.plant ? [{ at: 0.05, what: "plant" as const }] : []),
     ].toSorted((a, b) => a.at - b.at);
     let struck = 0;
     const enqueuing = enqueueAll();
