@@ -55,7 +55,11 @@ export class MemcachedClient {
    * one. Rejects when the server is away or the connection breaks; then nobody knows what was done.
    */
   send(...requests: readonly { readonly line: string; readonly data?: Uint8Array }[]): Promise<MemcachedReply[]> {
-    this.#next = (this.#next + 1) % this.#lanes.length;
+    for (let passed = 0; passed < this.#lanes.length; passed++) {
+      this.#next = (this.#next + 1) % this.#lanes.length;
+      // One that rests after a failure is passed by while another works: the server is back.
+      if (!this.#lanes[this.#next]!.isResting) break;
+    }
     return this.#lanes[this.#next]!.send(requests);
   }
 
@@ -82,9 +86,14 @@ class Lane {
     this.#setup = setup;
   }
 
+  /** It has failed a moment ago, and does not try to connect yet. */
+  get isResting(): boolean {
+    return !this.#socket && this.#setup.clock.monotonic() < this.#notBeforeMs;
+  }
+
   send(requests: readonly { readonly line: string; readonly data?: Uint8Array }[]): Promise<MemcachedReply[]> {
     if (this.#isClosed) return Promise.reject(new Error("it is closed"));
-    if (!this.#socket && this.#setup.clock.monotonic() < this.#notBeforeMs) return Promise.reject(new Error(this.#lastReason));
+    if (this.isResting) return Promise.reject(new Error(this.#lastReason));
     if (this.#waiting.length - this.#answered + requests.length > mostWaiting) {
       return Promise.reject(new Error(`${mostWaiting} requests already wait for it`));
     }
