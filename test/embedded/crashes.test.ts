@@ -174,6 +174,22 @@ test("a server killed while one of its processes works on is waited for: the nex
   await next.close();
 });
 
+test("lock files that a killed server left empty are cleaned up", async () => {
+  await using directory = await preparedDirectory();
+  await using first = new AppProcess({ dataDir: directory.path });
+  const { pid } = await first.next("ready");
+  await first.kill();
+  killAll([pid!, ...(await serverProcesses(pid!))]);
+  await until("the server is gone", async () => !(await isAlive(pid!)));
+  for (const file of ["pg18/postmaster.pid", "run/.s.PGSQL.5432.lock"]) await writeFile(join(directory.path, file), "");
+
+  await using next = new AppProcess({ dataDir: directory.path });
+  const ready = await next.next("ready");
+  assert.deepEqual(await ask(ready.url!, "select 1 as one"), [{ one: 1 }]);
+  await next.close();
+  assert.equal(await identifyServer(directory.path), undefined);
+});
+
 test("a postmaster.pid whose number now belongs to another program is cleaned up", async () => {
   await using directory = await preparedDirectory();
   await using first = new AppProcess({ dataDir: directory.path });

@@ -96,6 +96,8 @@ suite("the page", { timeout: 170_000 }, () => {
     assert.ok((await tab.locator("#plot text").allTextContents()).includes("m/s"));
 
     await tab.getByText("All hours as a table").click();
+    // The browser says later that it is open, and only then it is filled.
+    await tab.locator("#hours tbody tr").first().waitFor();
     assert.equal(await tab.locator("#hours tbody tr").count(), 72);
     await tab.goBack();
     await tab.waitForSelector(`body[data-shown="${seattle}"]`);
@@ -205,6 +207,8 @@ suite("the page", { timeout: 170_000 }, () => {
     assert.equal(await overflow(), 0);
     await tab.getByText("Sign in to report the weather").click();
     await tab.getByText("All hours as a table").click();
+    // The browser says later that it is open, and only then it is filled.
+    await tab.locator("#hours tbody tr").first().waitFor();
     assert.equal(await overflow(), 0);
     const [paper, ink] = (await tab.evaluate(
       "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]",

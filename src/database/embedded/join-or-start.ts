@@ -7,6 +7,7 @@
 // | a server process lives, nobody answers       | it starts or stops: wait, look again                             |
 // | postmaster.pid names a process of others     | remove the file (the number was given out again), start          |
 // | postmaster.pid names nobody, or there is none| start; PostgreSQL recovers by itself                             |
+// | postmaster.pid is empty                      | another process is just writing it: wait; after a while remove it |
 // | another process was faster to start          | join that one                                                    |
 // | processes of a killed server hold its memory | wait until they have ended, start                                |
 
@@ -35,7 +36,8 @@ export interface StartOptions {
 }
 
 /** What a start that lost against another process, or against the remains of an earlier server, says in the log. */
-const lostTheRace = /lock file "[^"]*" already exists|could not bind Unix address|could not create lock file|Is another postmaster/;
+const lostTheRace =
+  /lock file "[^"]*" (already exists|is empty)|could not bind Unix address|could not create lock file|Is another postmaster/;
 const memoryHeld = /pre-existing shared memory block/;
 
 /** Processes of a killed server end when they notice, which takes them milliseconds to seconds; trying more often costs a start each. */
@@ -88,6 +90,11 @@ export async function joinOrStart(
     }
     await removeForeignLockFile(joinPath(cluster.pgdata, "postmaster.pid"), cluster.pgdata);
     await removeForeignLockFile(joinPath(cluster.socketDir, ".s.PGSQL.5432.lock"), cluster.pgdata);
+    if ((await readPostmasterFile(cluster.pgdata))?.text.trim() === "") {
+      waitingFor = "another process was making postmaster.pid";
+      await sleep(lookEveryMs);
+      continue;
+    }
 
     const server = await spawnPostmaster(cluster, options.settings);
     startedPids.add(server.pid);

@@ -71,6 +71,9 @@ export const stopTimeouts = Object.freeze({ fastMs: 30_000, immediateMs: 5_000, 
 /** While waiting for another process's progress; looking costs microseconds, and a start takes about 20 ms. */
 export const lookEveryMs = 10;
 
+/** A lock file without a number that is older than this is of a server that was killed while it wrote it. */
+export const emptyLockFileMs = 2_000;
+
 /** A crashed server is started again at once, then after waits that double up to half a minute (a full disk stays full for a while). */
 export const restartWaits = Object.freeze({ firstMs: 500, maxMs: 30_000 });
 

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { systemClock } from "../../core/index.ts";
 import type { Cluster } from "./cluster.ts";
-import { lookEveryMs, maxLogBytes, serverSettings, stopTimeouts } from "./options.ts";
+import { emptyLockFileMs, lookEveryMs, maxLogBytes, serverSettings, stopTimeouts } from "./options.ts";
 import { programEnvironment, startError } from "./program.ts";
 import type { ServerUser } from "./server-user.ts";
 
@@ -71,15 +71,25 @@ export async function identify(pid: number, pgdata: string): Promise<"postmaster
 }
 
 /**
- * Removes a lock file that names a process which is no server of this directory. PostgreSQL does it itself unless the number has
- * been given to another process. Renaming first decides between several that find the same file; one that turns out to be
- * a new server's is put back.
+ * Whether a server was killed between making the lock file and writing its number into it. One that is starting does both within
+ * microseconds; should one be held up for longer than we wait, the shared memory of the server that we start makes it give up.
+ */
+async function isLeftEmpty(path: string, text: string): Promise<boolean> {
+  if (text.trim() !== "") return false;
+  const made = await stat(path).catch(() => undefined);
+  return made !== undefined && systemClock.now() - made.mtimeMs > emptyLockFileMs;
+}
+
+/**
+ * Removes a lock file that names a process which is no server of this directory, or that names nobody for a while. PostgreSQL
+ * does it itself when the number belongs to nobody. Renaming first decides between several that find the same file; one that
+ * turns out to be a new server's is put back.
  */
 export async function removeForeignLockFile(path: string, pgdata: string): Promise<void> {
   const text = await readFile(path, "utf8").catch(() => undefined);
   if (text === undefined) return;
   const pid = Math.abs(Number.parseInt(text, 10)) || 0;
-  if ((await identify(pid, pgdata)) !== "foreign") return;
+  if (!(await isLeftEmpty(path, text)) && (await identify(pid, pgdata)) !== "foreign") return;
   const aside = `${path}.stale-${process.pid}`;
   try {
     await rename(path, aside);

@@ -12,14 +12,26 @@ import { eventually } from "../../harness/patience.ts";
 import { Conversation, get } from "./conversation.ts";
 import { itemOf, laneApp } from "./lane-app.ts";
 
-/** Pipelines twenty hits at a time until the server ends. Returns the heads of all answers; every answer that began was whole. */
+const pipelined = 20;
+
+/** Lets the server keep every answer that the clients will ask for, so that all of theirs are hits from the first on. */
+async function warmUp(port: number): Promise<void> {
+  using client = await Conversation.begin(port);
+  for (let i = 0; i < pipelined; i++) {
+    await client.ask(get(`/items/${i}`));
+    const { head } = await client.ask(get(`/items/${i}`));
+    assert.match(head, /^cache-status: .*; hit/im);
+  }
+}
+
+/** Pipelines hits, twenty at a time, until the server ends. Returns the heads of all answers; every answer that began was whole. */
 async function pipeline(port: number, answered: () => void): Promise<string[]> {
   using client = await Conversation.begin(port);
   const heads: string[] = [];
-  const batch = Array.from({ length: 20 }, (_, i) => get(`/items/${i}`)).join("");
+  const batch = Array.from({ length: pipelined }, (_, i) => get(`/items/${i}`)).join("");
   for (;;) {
     client.send(batch);
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < pipelined; i++) {
       const found = await client.answerOrEnd();
       if (found === undefined) return heads;
       assert.equal(found.status, 200);
@@ -37,11 +49,11 @@ test("SIGTERM in the middle of pipelined hits: every answer is whole, and the la
   try {
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const url = String((await lines.next()).value);
+    const port = Number(new URL(url).port);
+    await warmUp(port);
     let answered = 0;
     const { promise: underLoad, resolve: loaded } = Promise.withResolvers<void>();
-    const clients = Promise.all(
-      Array.from({ length: 12 }, () => pipeline(Number(new URL(url).port), () => void (++answered === 2_000 && loaded()))),
-    );
+    const clients = Promise.all(Array.from({ length: 12 }, () => pipeline(port, () => void (++answered === 2_000 && loaded()))));
     await underLoad;
     child.kill("SIGTERM");
     for (const heads of await clients) {
