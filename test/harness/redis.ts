@@ -1,7 +1,8 @@
 // Redis for tests: Debian's redis-server in a directory of its own, on a free port of loopback and on a socket.
 
 import { join } from "node:path";
-import { Redis } from "ioredis";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Cluster, type ClusterOptions, Redis } from "ioredis";
 import { debianPackage } from "./debian.ts";
 import { type ServerProcess, freePort, serverProcess } from "./server-process.ts";
 
@@ -75,12 +76,75 @@ export async function testRedis({ settings = {}, password }: TestRedisOptions = 
   }) as TestRedis;
 }
 
-/** A cluster of one node that has all slots. */
-export async function testRedisCluster(): Promise<TestRedis> {
-  const server = await testRedis({ settings: { "cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1" } });
-  await server.command("cluster", "addslotsrange", 0, 16_383);
-  for (;;) {
-    if (String(await server.command("cluster", "info")).includes("cluster_state:ok")) return server;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+/** The slots of a cluster; every key is in one. */
+const slotCount = 16_384;
+
+export interface TestRedisCluster extends AsyncDisposable {
+  readonly nodes: readonly TestRedis[];
+  /** A client that knows one of them, and asks it for the others. */
+  client(options?: ClusterOptions): Cluster & Disposable;
+  /** The node that has the slot of `key`. */
+  ownerOf(key: string): Promise<TestRedis>;
+  /** Moves the slot of `key` and what is in it to another node, as a resharding does. Resolves with the new owner. */
+  moveSlotOf(key: string): Promise<TestRedis>;
+}
+
+/** A cluster of three nodes, each with a third of the slots. A node that is away costs its slots only. */
+export async function testRedisCluster(): Promise<TestRedisCluster> {
+  const settings = {
+    "cluster-enabled": "yes",
+    "cluster-announce-ip": "127.0.0.1",
+    "cluster-require-full-coverage": "no",
+    "cluster-node-timeout": "60000",
+  };
+  const nodes = await Promise.all([1, 2, 3].map(() => testRedis({ settings })));
+  const first = nodes[0]!;
+  const bounds = nodes.map((_, i) => Math.floor((i * slotCount) / nodes.length)).concat(slotCount);
+  for (const [i, node] of nodes.entries()) {
+    // Different epochs from the start, or the nodes spend seconds on agreeing.
+    await node.command("cluster", "set-config-epoch", i + 1);
+    await node.command("cluster", "addslotsrange", bounds[i]!, bounds[i + 1]! - 1);
+    if (node !== first) await node.command("cluster", "meet", "127.0.0.1", first.port);
   }
+  const knows = async (node: TestRedis): Promise<boolean> => {
+    const info = String(await node.command("cluster", "info"));
+    return info.includes("cluster_state:ok") && info.includes(`cluster_slots_assigned:${slotCount}`);
+  };
+  for (const node of nodes) while (!(await knows(node))) await sleep(20);
+
+  const ids = new Map(await Promise.all(nodes.map(async (node) => [node, String(await node.command("cluster", "myid"))] as const)));
+  const anyNode = (): TestRedis => nodes.find((node) => node.running)!;
+  const slotOf = async (key: string): Promise<number> => Number(await anyNode().command("cluster", "keyslot", key));
+  const ownerOfSlot = async (slot: number): Promise<TestRedis> => {
+    const ranges = (await anyNode().command("cluster", "slots")) as readonly (readonly [
+      number,
+      number,
+      readonly [string, number],
+    ])[];
+    const [, , [, port]] = ranges.find(([from, to]) => from <= slot && slot <= to)!;
+    return nodes.find((node) => node.port === port)!;
+  };
+  return {
+    nodes,
+    client(options) {
+      const client = new Cluster([{ host: "127.0.0.1", port: first.port }], options);
+      client.on("error", () => {});
+      return Object.assign(client, { [Symbol.dispose]: () => client.disconnect() });
+    },
+    ownerOf: async (key) => ownerOfSlot(await slotOf(key)),
+    async moveSlotOf(key) {
+      const slot = await slotOf(key);
+      const from = await ownerOfSlot(slot);
+      const to = nodes[(nodes.indexOf(from) + 1) % nodes.length]!;
+      await to.command("cluster", "setslot", slot, "importing", ids.get(from)!);
+      await from.command("cluster", "setslot", slot, "migrating", ids.get(to)!);
+      const keys = (await from.command("cluster", "getkeysinslot", slot, 1_000)) as readonly string[];
+      if (keys.length > 0) await from.command("migrate", "127.0.0.1", to.port, "", 0, 10_000, "keys", ...keys);
+      for (const node of [to, from, ...nodes]) await node.command("cluster", "setslot", slot, "node", ids.get(to)!);
+      return to;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
+    },
+  };
 }

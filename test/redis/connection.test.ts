@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { inspect } from "node:util";
-import { Cluster, Redis } from "ioredis";
+import { Redis } from "ioredis";
 import { connectRedis, defineScript, redisConnectionChannel, taggedKey } from "../../src/redis/index.ts";
 import { eventually } from "../harness/patience.ts";
 import { testRedis, testRedisCluster } from "../harness/redis.ts";
@@ -143,11 +143,11 @@ suite("a connection to Redis", () => {
   for (const protocol of [2, 3] as const) {
     test(`works on clients of ioredis that are the caller's, RESP${protocol}: alone and as a cluster`, async () => {
       await using single = await testRedis();
-      await using node = await testRedisCluster();
+      await using cluster = await testRedisCluster();
       const clients = [
         new Redis({ port: single.port, host: "127.0.0.1", protocol }),
         new Redis({ port: single.port, host: "127.0.0.1", protocol, lazyConnect: true }),
-        new Cluster([{ port: node.port, host: "127.0.0.1" }], { redisOptions: { protocol } }),
+        cluster.client({ redisOptions: { protocol } }),
       ];
       using _disconnect = { [Symbol.dispose]: () => clients.forEach((client) => client.disconnect()) };
       for (const client of clients) {

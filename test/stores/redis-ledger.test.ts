@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { Cluster } from "ioredis";
 import {
   type RedisLedger,
   type RedisLedgerOptions,
@@ -245,10 +244,8 @@ suite("a ledger over Redis", () => {
   });
 
   test("works on a cluster, and with the connection of a store", async () => {
-    await using server = await testRedisCluster();
-    const client = new Cluster([{ host: "127.0.0.1", port: server.port }]);
-    client.on("error", () => {});
-    using _disconnect = { [Symbol.dispose]: () => client.disconnect() };
+    await using cluster = await testRedisCluster();
+    using client = cluster.client();
     await eventually("connected", () => client.status === "ready");
     const connection = connectRedis({ client });
     await using here = createRedisLedger({ connection, staleness: "20s" });

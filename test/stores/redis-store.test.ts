@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, suite, test } from "node:test";
-import { Cluster, Redis } from "ioredis";
+import { Redis } from "ioredis";
 import { type Store, redisStore, storeBreakerChannel, withBreaker } from "../../src/cache/index.ts";
+import { taggedKey } from "../../src/redis/index.ts";
 import { storeContract } from "../../src/testing/index.ts";
 import { eventually } from "../harness/patience.ts";
 import { type TestRedis, testRedis, testRedisCluster } from "../harness/redis.ts";
@@ -12,6 +13,7 @@ import { type TestRedis, testRedis, testRedisCluster } from "../harness/redis.ts
 const minute = { ttlMs: 60_000 };
 const lease = { leaseMs: 60_000 };
 const unavailable = { code: "MILLRACE_CACHE_STORE_UNAVAILABLE", retryable: true };
+const valueKeyOf = (key: string): string => `${taggedKey("millrace:", key)}:v`;
 const bytesOf = (text: string) => Buffer.from(text);
 
 async function tokenOf(store: Store, key: string, options: { leaseMs: number; not?: string } = lease): Promise<string> {
@@ -87,17 +89,44 @@ suite("a Redis store", () => {
   });
 
   test("works on a cluster: value and lease are in one slot, whatever the key", async () => {
-    await using server = await testRedisCluster();
-    const client = new Cluster([{ host: "127.0.0.1", port: server.port }]);
-    client.on("error", () => {});
-    using _disconnect = { [Symbol.dispose]: () => client.disconnect() };
+    await using cluster = await testRedisCluster();
+    using client = cluster.client();
     await using store = redisStore({ client, timeout: "20s" });
     await eventually("connected", () => client.status === "ready");
-    for (const key of ["", "}", "a}b", "{x}y", "plain"]) {
+    const owners = new Set<TestRedis>();
+    for (const key of ["", "}", "a}b", "{x}y", "plain", "1", "2", "3"]) {
       const token = await tokenOf(store, key);
       assert.equal(await store.set(key, bytesOf(key), { ...minute, token }), true);
       const claim = await store.claim(key, lease);
       assert.equal(claim.kind === "value" && Buffer.from(claim.stored.bytes).toString(), key);
+      owners.add(await cluster.ownerOf(valueKeyOf(key)));
+    }
+    assert.equal(owners.size, 3, "the keys of this test are on all nodes");
+  });
+
+  test("a slot that moves to another node takes value and lease along; a node that dies costs its own slots", async () => {
+    await using cluster = await testRedisCluster();
+    using client = cluster.client();
+    await using store = redisStore({ client, timeout: "20s" });
+    await eventually("connected", () => client.status === "ready");
+    await store.set("kept", bytesOf("v"), minute);
+    const token = await tokenOf(store, "leased");
+    for (const key of ["kept", "leased"]) {
+      const before = await cluster.ownerOf(valueKeyOf(key));
+      assert.notEqual(await cluster.moveSlotOf(valueKeyOf(key)), before);
+    }
+    assert.equal(Buffer.from((await store.get("kept"))!.bytes).toString(), "v");
+    assert.equal((await store.claim("leased", lease)).kind, "busy");
+    assert.equal(await store.set("leased", bytesOf("v"), { ...minute, token }), true);
+
+    const dead = await cluster.ownerOf(valueKeyOf("kept"));
+    await dead.kill();
+    await using impatient = redisStore({ client, timeout: "200ms" });
+    await assert.rejects(impatient.get("kept"), unavailable);
+    for (const key of ["1", "2", "3", "4", "5", "6"]) {
+      if ((await cluster.ownerOf(valueKeyOf(key))) === dead) continue;
+      assert.equal(await store.set(key, bytesOf(key), minute), true);
+      assert.equal(Buffer.from((await store.get(key))!.bytes).toString(), key);
     }
   });
 

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, suite, test } from "node:test";
-import { Cluster } from "ioredis";
 import { type NewTask, type StoreEvent, type TaskLease, type TaskStore, redisTaskStore } from "../../src/tasks/index.ts";
 import { eventually } from "../harness/patience.ts";
 import { type TestRedis, testRedis, testRedisCluster } from "../harness/redis.ts";
@@ -223,10 +222,8 @@ suite("what a Redis task store leaves", () => {
 
 suite("a Redis task store", () => {
   test("works on a cluster, whatever the names of keys", async () => {
-    await using server = await testRedisCluster();
-    const client = new Cluster([{ host: "127.0.0.1", port: server.port }]);
-    client.on("error", () => {});
-    using _disconnect = { [Symbol.dispose]: () => client.disconnect() };
+    await using cluster = await testRedisCluster();
+    using client = cluster.client();
     await using store = redisTaskStore({ client, timeout: "20s" });
     await eventually("connected", () => client.status === "ready");
     await store.setup();
