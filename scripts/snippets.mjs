@@ -2,8 +2,8 @@
 //
 //   <!-- snippet: examples/weather/src/cities/list.ts#region-name -->
 //
-// and the region in the file by `// #region region-name` and `// #endregion`. Without arguments the blocks are rewritten;
-// with --check a difference is a failure.
+// and the region in the file by `// #region region-name` and `// #endregion`. Without arguments the blocks are rewritten, and
+// made where there is only the comment; with --check a difference is a failure.
 
 import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,6 +14,8 @@ const pages = ["*.md", "docs/**/*.md", "examples/weather/**/*.md", "bench/*.md"]
   globSync(pattern, { cwd: root, exclude: (path) => String(path).includes("node_modules") }),
 );
 const marker = /(<!-- snippet: (\S+?)#(\S+) -->\n+```[\w-]*\n)([\s\S]*?)(^```$)/gm;
+/** One whose block has yet to be made. */
+const bare = /^(<!-- snippet: \S+?\.(\w+)#\S+ -->)\n+(?!```|\n)/gm;
 const problems = [];
 
 function region(page, file, name) {
@@ -31,7 +33,8 @@ function region(page, file, name) {
 for (const page of pages) {
   const path = join(root, page);
   const text = readFileSync(path, "utf8");
-  const filled = text.replace(marker, (block, head, file, name, body, tail) => {
+  const fenced = text.replace(bare, (_, comment, language) => `${comment}\n\`\`\`${language}\n\`\`\`\n\n`);
+  const filled = fenced.replace(marker, (block, head, file, name, body, tail) => {
     const code = region(page, file, name);
     return code === undefined ? block : head + code + tail;
   });

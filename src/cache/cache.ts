@@ -81,6 +81,11 @@ export interface ReadOptions<Value> {
   /** Ends the caller's wait, not the fill that others wait for too. */
   readonly signal?: AbortSignal | undefined;
   /**
+   * What is fresh for less than this from now on is made anew, by one process of those that share a store, and waited for without the soft
+   * timeout. When that fails it is given all the same, as stale. For whoever warms a cache before others ask. Default: "0s".
+   */
+  readonly freshFor?: Duration | undefined;
+  /**
    * Asked once when this call's fill has ended and its answer could be kept, with what was found out about it: a sentence why it is not
    * kept all the same; undefined: it is. The response cache keeps by default only what was read from something followed.
    */
@@ -124,6 +129,7 @@ export interface CacheStats {
 }
 
 export interface Cache extends Closeable {
+  readonly name: string;
   readonly ledger: Ledger;
   /** The value under `key`, made by `fill` when there is none that may be served. */
   get<Value>(key: string, policy: CachePolicy, fill: Fill<Value>): Promise<Value>;

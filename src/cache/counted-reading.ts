@@ -7,6 +7,9 @@ import type { Findings, Inherited, Reading, Stamp } from "./ledger.ts";
 /** Nothing is found out by itself: what a fill depends on is what its caller names. */
 const nothingFound: readonly string[] = Object.freeze([]);
 
+/** The generation of answers that no write makes stale (time-ledger.ts): they hold beside the answers of every ledger. */
+export const unnumbered = 0;
+
 /** The reading that runs around the code. */
 const running = new AsyncLocalStorage<CountedReading>();
 
@@ -42,6 +45,8 @@ export class CountedReading implements Reading {
     if (stamp === undefined) {
       this.#isShareable = (this.#isShareable || this.#reason === undefined) && answer?.shareable === true;
       this.#reason ??= reason ?? "it uses an answer that may not be kept";
+    } else if (stamp.generation === unnumbered) {
+      // There is nothing that it could have missed.
     } else if (stamp.generation !== this.generation) this.#reason ??= "it uses an answer of another ledger";
     else this.#upTo = Math.min(this.#upTo, stamp.upTo);
     if (dependencies.length > 0) this.#inherited.add(dependencies);

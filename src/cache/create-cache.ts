@@ -6,6 +6,7 @@
 // |                                               | its end (XFetch)                                                              |
 // | past its ttl, within `stale`                  | a flight; served stale after `softTimeout`, or when the flight fails          |
 // | written to since, `staleAfterWrite`           | the same                                                                      |
+// | fresh, for less than the caller's `freshFor`  | a flight that replaces it; served, as stale, when the flight fails            |
 // | written to since; of another generation; past | a flight; its failure is the caller's                                         |
 // | `stale`; nothing                              |                                                                               |
 // | the ledger cannot judge (feed silent)         | a flight that does not ask the store; its answer is not kept                  |
@@ -14,7 +15,7 @@
 // down: fill. It is one per key. Who comes while it runs joins it, unless the ledger says that its answer could miss what the caller must see;
 // who joined after the fill began to read gets its answer only if the ledger still stands by it at the end, else that of the next.
 
-import { type Clock, coreErrors, formatDuration, resolveOptions } from "../core/index.ts";
+import { type Clock, type Duration, coreErrors, formatDuration, parseDuration, resolveOptions } from "../core/index.ts";
 import type { Cache, CachePolicy, CacheStats, Codec, Fill, Outcome, ReadOptions, Why } from "./cache.ts";
 import { cacheInvalidationChannel, cacheRefusalChannel } from "./channels.ts";
 import { EarlyRefresh } from "./early-refresh.ts";
@@ -47,6 +48,15 @@ export function createCache(options: CacheOptions = {}): Cache {
   return new TieredCache(options);
 }
 
+/** Whether it stays fresh for so long. What is no duration is left to the search, whose promise can say so. */
+function isFreshFor(entry: Entry, nowMs: number, duration: Duration): boolean {
+  try {
+    return entry.freshUntilMs - nowMs >= parseDuration(duration);
+  } catch {
+    return false;
+  }
+}
+
 /** An answer with where it comes from. */
 interface Found<Value> {
   readonly outcome: Outcome<Value>;
@@ -66,6 +76,7 @@ interface Ask {
   readonly demand: Demand | undefined;
   readonly signal: AbortSignal | undefined;
   readonly admit: ReadOptions<unknown>["admit"];
+  readonly freshForMs: number;
   /** What stood in memory. */
   readonly stood: Entry | undefined;
   readonly refusal: Refusal | "expired" | undefined;
@@ -74,8 +85,8 @@ interface Ask {
 }
 
 class TieredCache implements Cache {
+  readonly name: string;
   readonly ledger: Ledger;
-  readonly #name: string;
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #earlyRefresh: EarlyRefresh;
@@ -112,7 +123,7 @@ class TieredCache implements Cache {
     if (options.store && !options.ledger) {
       throw cacheErrors.create("MILLRACE_CACHE_LEDGER_MISSING", { cache: options.name, store: options.store.name });
     }
-    this.#name = options.name;
+    this.name = options.name;
     this.#clock = options.clock;
     this.#random = options.random;
     this.#earlyRefresh = new EarlyRefresh(options.earlyRefresh, options.random);
@@ -123,10 +134,10 @@ class TieredCache implements Cache {
         ? undefined
         : createMemoryTier<Entry>({ ...options.memory, name: options.name, sizeOf: bytesOfEntry });
     this.#checkRatio = options.check.ratio;
-    this.#onlineCheck = new OnlineCheck(this.#name, this.ledger, this.#clock);
+    this.#onlineCheck = new OnlineCheck(this.name, this.ledger, this.#clock);
     this.#shared =
       options.store &&
-      new SharedTier(options.store, this.#name, this.#clock, options.maxValueBytes, (madeAtMs, ttlMs, computeMs) =>
+      new SharedTier(options.store, this.name, this.#clock, options.maxValueBytes, (madeAtMs, ttlMs, computeMs) =>
         this.#earlyRefresh.from(madeAtMs, ttlMs, computeMs),
       );
     this.#breaker = new FillBreaker(this.#clock, this.ledger);
@@ -167,7 +178,7 @@ class TieredCache implements Cache {
     if (entry !== undefined) {
       const nowMs = this.#clock.monotonic();
       refusal = this.#refusalOf(entry, nowMs, options?.demand);
-      if (refusal === undefined) {
+      if (refusal === undefined && (options?.freshFor === undefined || isFreshFor(entry, nowMs, options.freshFor))) {
         this.#counts.hits++;
         if (this.#checkRatio > 0 && this.#isToBeChecked()) this.#check(key, policy, fill, options, entry);
         if (nowMs >= entry.quietUntilMs) this.#refreshEarly(key, policy, fill, options, entry, nowMs);
@@ -215,10 +226,10 @@ class TieredCache implements Cache {
   }
 
   async invalidate(...names: readonly string[]): Promise<void> {
-    const written = names.map((name) => nameToInvalidate(this.#name, name));
+    const written = names.map((name) => nameToInvalidate(this.name, name));
     if (written.length === 0) return;
     await this.ledger.invalidate(written);
-    if (cacheInvalidationChannel.hasSubscribers) cacheInvalidationChannel.publish({ cache: this.#name, names: written });
+    if (cacheInvalidationChannel.hasSubscribers) cacheInvalidationChannel.publish({ cache: this.name, names: written });
   }
 
   async why(key: string): Promise<Why> {
@@ -310,7 +321,7 @@ class TieredCache implements Cache {
 
   #refuse(key: string, refusal: Refusal | "expired", tier: "memory" | "store"): void {
     this.#refusals[refusal] = (this.#refusals[refusal] ?? 0) + 1;
-    if (cacheRefusalChannel.hasSubscribers) cacheRefusalChannel.publish({ cache: this.#name, key, tier, refusal });
+    if (cacheRefusalChannel.hasSubscribers) cacheRefusalChannel.publish({ cache: this.name, key, tier, refusal });
   }
 
   /** The answer of an entry that may not be served as fresh, if it may be served for want of a better one. */
@@ -333,7 +344,7 @@ class TieredCache implements Cache {
   ): Promise<Outcome<Value>> {
     try {
       if (typeof key !== "string" || key === "") {
-        throw cacheErrors.create("MILLRACE_CACHE_NAME_INVALID", { cache: this.#name, name: key, problem: "is no key" });
+        throw cacheErrors.create("MILLRACE_CACHE_NAME_INVALID", { cache: this.name, name: key, problem: "is no key" });
       }
       const codecId = options?.codec?.id;
       if (codecId !== undefined && !(Number.isInteger(codecId) && codecId >= 16 && codecId <= 255)) {
@@ -355,6 +366,7 @@ class TieredCache implements Cache {
         demand: options?.demand,
         signal: options?.signal,
         admit: options?.admit,
+        freshForMs: options?.freshFor === undefined ? 0 : parseDuration(options.freshFor),
         stood,
         refusal,
         flights: 0,
@@ -387,7 +399,10 @@ class TieredCache implements Cache {
       this.#counts.staleHits++;
       return Promise.resolve({ outcome: stale, origin: ask.stood });
     }
-    return this.#wait<Value>(this.#begin(ask, { alone: flight !== undefined && flight.order !== undefined }), ask, "first");
+    const alone = flight !== undefined && flight.order !== undefined;
+    // What is fresh, but not for long enough, is replaced; also where the store has it, too.
+    const previous = ask.refusal === undefined ? ask.stood : undefined;
+    return this.#wait<Value>(this.#begin(ask, { alone, ...(previous && { previous }) }), ask, "first");
   }
 
   /** For a caller that could not have what its flight has brought: another may have landed since. */
@@ -395,6 +410,7 @@ class TieredCache implements Cache {
     const entry = this.#standing(ask.key, ask.codec?.id ?? 0);
     const nowMs = this.#clock.monotonic();
     if (entry === undefined || this.#refusalOf(entry, nowMs, ask.demand) !== undefined) return this.#take<Value>(ask);
+    if (entry.freshUntilMs - nowMs < ask.freshForMs) return this.#take<Value>({ ...ask, stood: entry, refusal: undefined });
     this.#counts.hits++;
     return { outcome: hitOf<Value>(entry, nowMs, "memory", ask.refusal), origin: entry };
   }
@@ -431,7 +447,7 @@ class TieredCache implements Cache {
   #reasonOf(flight: Flight, reason: unknown): unknown {
     if (cacheErrors.is(reason)) return reason;
     const timeout = formatDuration(flight.policy.hardTimeoutMs);
-    const error = cacheErrors.create("MILLRACE_CACHE_FILL_TIMEOUT", { cache: this.#name, key: flight.key, timeout });
+    const error = cacheErrors.create("MILLRACE_CACHE_FILL_TIMEOUT", { cache: this.name, key: flight.key, timeout });
     this.#breaker.failed(flight.key, error, undefined, flight.order ?? Infinity, noDependencies);
     this.#counts.fillErrors++;
     this.#runner.report(flight, flight.policy.hardTimeoutMs, false, undefined, error);
@@ -439,7 +455,7 @@ class TieredCache implements Cache {
   }
 
   #abandon(flight: Flight): void {
-    flight.deadline.abort(cacheErrors.create("MILLRACE_CACHE_FILL_ABANDONED", { cache: this.#name, key: flight.key }));
+    flight.deadline.abort(cacheErrors.create("MILLRACE_CACHE_FILL_ABANDONED", { cache: this.name, key: flight.key }));
   }
 
   /** Takes the flight off the map before its callers hear of it: one that asks again begins the next. */
@@ -472,6 +488,7 @@ class TieredCache implements Cache {
       flight.leave(waiter);
     };
     const arm = (): void => {
+      if (ask.freshForMs > 0) return;
       if (softTimer === undefined && fallback && this.#stale(fallback, ask, undefined)) {
         if (policy.softTimeoutMs === 0) onSoftTimeout();
         else softTimer = this.#clock.timer(policy.softTimeoutMs, onSoftTimeout);
@@ -513,7 +530,8 @@ class TieredCache implements Cache {
 
   /** Whether what a flight has brought is an answer for this caller. */
   #suits(landing: Landing, ask: Ask, joined: "first" | "early" | "late"): boolean {
-    if (joined === "first" || landing.kind === "found") return true;
+    if (landing.kind === "found") return landing.entry.freshUntilMs - this.#clock.monotonic() >= ask.freshForMs;
+    if (joined === "first") return true;
     if (!landing.shareable) return false;
     if (joined === "early") return true;
     const { origin } = landing;
@@ -566,6 +584,7 @@ class TieredCache implements Cache {
         demand: undefined,
         signal: undefined,
         admit: options?.admit,
+        freshForMs: 0,
         stood: entry,
         refusal: undefined,
         flights: 0,

@@ -40,11 +40,20 @@ export const cacheErrors = defineErrors({
   },
   MILLRACE_CACHE_LEDGER_MISSING: {
     when: "A cache with a shared store has no ledger: nothing could tell one process what another has invalidated.",
-    next: "Pass the ledger that the processes share (`createFreshness` over PostgreSQL, or `createRedisLedger`), or leave the store out.",
+    next: "Pass the ledger that the processes share (`createFreshness` over PostgreSQL, `createRedisLedger`, or `createTimeLedger` for what nobody invalidates), or leave the store out.",
     retryable: false,
     message: (d: { cache: string; store: string }) =>
       `Cache "${d.cache}" has the shared store "${d.store}" but no ledger that processes share. ` +
-      "Pass `ledger`: that of createFreshness() (millrace/freshness, over PostgreSQL) or createRedisLedger(); or leave `store` out.",
+      "Pass `ledger`: that of createFreshness() (millrace/freshness, over PostgreSQL), createRedisLedger(), or createTimeLedger() " +
+      "for what nobody invalidates; or leave `store` out.",
+  },
+  MILLRACE_CACHE_TIME_ONLY: {
+    when: "invalidate() is called on a cache whose ledger is createTimeLedger(): nothing could tell the other processes.",
+    next: "Wait for the ttl, change the ledger's namespace, or give the cache a ledger that can be told.",
+    retryable: false,
+    message: (d: { namespace: string; names: readonly string[] }) =>
+      `${d.names.map((name) => JSON.stringify(name)).join(", ")} cannot be invalidated: time alone decides about the answers of "${d.namespace}". ` +
+      "Wait for the ttl, change the namespace, or give the cache another ledger.",
   },
   MILLRACE_CACHE_LEDGER_UNAVAILABLE: {
     when: "Redis has not acknowledged an invalidation, or not answered the ledger.",

@@ -16,5 +16,6 @@ export * from "./stores/memcached.ts";
 export { type MemoryStoreOptions, memoryStore } from "./stores/memory.ts";
 export * from "./stores/options.ts";
 export * from "./stores/redis.ts";
+export { createTimeLedger } from "./time-ledger.ts";
 export * from "./versions.ts";
 export { nameToInvalidate } from "./names.ts";

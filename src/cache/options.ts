@@ -90,6 +90,14 @@ export const localLedgerChecks = {
   slots: versionsChecks.slots,
 } as const satisfies OptionChecks<LocalLedgerOptions>;
 
+/** The ledger of what time alone decides. */
+export interface TimeLedgerOptions {
+  /** Part of every key: whose answers they are, and of which shape. */
+  readonly namespace: string;
+}
+
+export const timeLedgerChecks = { namespace: string } as const satisfies OptionChecks<TimeLedgerOptions>;
+
 const names: OptionCheck<readonly string[], readonly string[]> = {
   expected: "a list of names that are not empty",
   read: (value) =>

@@ -6,7 +6,7 @@ import { type FreshnessCommandOptions, adminOptions, print, withUrl } from "./fr
 /** A process that is busy answers late; one that hangs, never. */
 const waitMs = 2_000;
 
-/** Prints one line per process, or everything as JSON. Nobody who answers is a failure. */
+/** Prints a line for each cache of each process, or everything as JSON. Nobody who answers is a failure. */
 export async function askAndPrint(
   question: ControlQuestion,
   options: FreshnessCommandOptions,
@@ -17,8 +17,11 @@ export async function askAndPrint(
   );
   if (options.json) print(JSON.stringify(answers));
   else
-    for (const { process: name, answer, error } of answers)
-      print(`${name}  ${error === undefined ? line(answer) : `failed: ${error}`}`);
+    for (const { process: name, answer, error } of answers) {
+      if (error !== undefined) print(`${name}  failed: ${error}`);
+      // An older version of the kit has one cache, and no list.
+      else for (const one of Array.isArray(answer) ? (answer as readonly unknown[]) : [answer]) print(`${name}  ${line(one)}`);
+    }
   if (answers.length > 0) return;
   if (!options.json) process.stderr.write("No process answered: no application with a cache runs on this database.\n");
   process.exitCode = 1;

@@ -4,7 +4,7 @@ import { Command } from "commander";
 import { askAndPrint, fields } from "./cache-question.ts";
 import { type FreshnessCommandOptions, withFreshnessTarget } from "./freshness-target.ts";
 
-const shown = ["verdict", "reason", "tiers", "generation", "upTo", "bytes", "ageMs", "remainingMs", "dependencies"];
+const shown = ["cache", "verdict", "reason", "tiers", "generation", "upTo", "bytes", "ageMs", "remainingMs", "dependencies"];
 
 export function cacheWhy(): Command {
   return withFreshnessTarget(new Command("why"))

@@ -5,8 +5,8 @@ import { pathToFileURL } from "node:url";
 import { Command } from "commander";
 import { destination, pino } from "pino";
 import { type Duration, systemClock } from "../core/index.ts";
-import { type Database, createDatabase } from "../database/index.ts";
-import { type AnyTask, createTasks, redisTaskStore, tasksErrors } from "../tasks/index.ts";
+import { createDatabase } from "../database/index.ts";
+import { type AnyTask, type TaskModuleContext, createTasks, redisTaskStore, tasksErrors } from "../tasks/index.ts";
 import { targetOf } from "./database-target.ts";
 import { type TaskStoreOptions, count, withTaskStore } from "./task-store-target.ts";
 
@@ -17,7 +17,7 @@ interface WorkerOptions extends TaskStoreOptions {
 }
 
 /** What a module's default export may be, when it is a function: it gets what tasks need, and returns them. */
-export type TaskModuleFactory = (given: { readonly database: Database }) => readonly AnyTask[] | Promise<readonly AnyTask[]>;
+type TaskModuleFactory = (given: TaskModuleContext) => readonly AnyTask[] | Promise<readonly AnyTask[]>;
 
 /** How often a line says how it goes. */
 const healthMs = 60_000;
@@ -31,12 +31,11 @@ const isTask = (value: unknown): value is AnyTask =>
   typeof value === "object" && value !== null && "handler" in value && "keepDeadMs" in value && "enqueue" in value;
 
 /** Every task that the module exports: alone, in arrays, or from a default function. @throws MILLRACE_TASKS_DEFINITION_INVALID */
-async function tasksOf(path: string, database: Database): Promise<readonly AnyTask[]> {
+async function tasksOf(path: string, context: TaskModuleContext): Promise<readonly AnyTask[]> {
   const exported = (await import(pathToFileURL(resolve(path)).href)) as Readonly<Record<string, unknown>>;
   const found = new Set<AnyTask>();
   for (const [name, value] of Object.entries(exported)) {
-    const given: unknown =
-      name === "default" && typeof value === "function" ? await (value as TaskModuleFactory)({ database }) : value;
+    const given: unknown = name === "default" && typeof value === "function" ? await (value as TaskModuleFactory)(context) : value;
     for (const one of Array.isArray(given) ? (given as readonly unknown[]) : [given]) if (isTask(one)) found.add(one);
   }
   if (found.size > 0) return [...found];
@@ -85,7 +84,8 @@ async function work(path: string, options: WorkerOptions): Promise<void> {
     ...(target.kind === "server" ? { url: target.url } : { embedded: { dataDir: target.dataDir } }),
     applicationName: "millrace worker",
   });
-  const tasks = await tasksOf(path, database);
+  await using opened = new AsyncDisposableStack();
+  const tasks = await tasksOf(path, { database, opened });
   const chosen = chosenQueues(tasks, options.queues);
   const left = new Set(tasks.map(({ queue }) => queue).filter((queue) => !chosen.includes(queue)));
   await using store =

@@ -28,12 +28,15 @@ export interface FreshnessTokens {
   read(token: string): Demand | undefined;
 }
 
+/** What can be asked about from outside. */
+export type ExposedCache = Pick<Cache, "name" | "stats" | "why">;
+
 export interface Freshness extends Closeable {
   /** For createCache({ ledger }). */
   readonly ledger: Ledger;
   readonly tokens: FreshnessTokens;
-  /** Lets `millrace cache stats` and `millrace cache why` ask this process about `cache`, until the result is disposed. */
-  expose(cache: Pick<Cache, "stats" | "why">): Disposable;
+  /** Lets `millrace cache stats` and `millrace cache why` ask this process about `caches`, until the result is disposed. */
+  expose(...caches: readonly ExposedCache[]): Disposable;
   /**
    * Calls `listener` with what is written by anybody, in order, after it has been applied here, until the result is disposed: for
    * caches elsewhere, such as a CDN. It must be quick and must not throw.
@@ -85,12 +88,15 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
   }
   try {
     catalogue.changed(undefined);
-    let exposed: Pick<Cache, "stats" | "why"> | undefined;
-    const asked = (): Pick<Cache, "stats" | "why"> => {
-      if (exposed === undefined) throw freshnessErrors.create("MILLRACE_CONTROL_NO_CACHE", {});
-      return exposed;
+    const exposed = new Set<ExposedCache>();
+    const asked = (): readonly ExposedCache[] => {
+      if (exposed.size === 0) throw freshnessErrors.create("MILLRACE_CONTROL_NO_CACHE", {});
+      return [...exposed];
     };
-    const handlers = { stats: () => asked().stats(), why: (name: string) => asked().why(name) };
+    const handlers = {
+      stats: () => asked().map((cache) => ({ cache: cache.name, ...cache.stats() })),
+      why: (key: string) => Promise.all(asked().map(async (cache) => ({ cache: cache.name, ...(await cache.why(key)) }))),
+    };
     const key = tokenKey(await database.cursorSecret());
     const feed = createFeed(
       {
@@ -122,11 +128,11 @@ export async function createFreshnessWith(given: FreshnessOptions, rule: Rule): 
         },
         read: (token) => readToken(token, key),
       },
-      expose(cache) {
-        exposed = cache;
+      expose(...caches) {
+        for (const cache of caches) exposed.add(cache);
         return {
           [Symbol.dispose]() {
-            if (exposed === cache) exposed = undefined;
+            for (const cache of caches) exposed.delete(cache);
           },
         };
       },

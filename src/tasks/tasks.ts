@@ -1,6 +1,7 @@
 // The handle that createTasks() gives: enqueue, work, and look after what waits. See docs/tasks.md.
 
 import type { Closeable, Duration } from "../core/index.ts";
+import type { Database } from "../database/index.ts";
 import type { TaskStatus } from "./status.ts";
 import type { AnyTask, EnqueueTaskOptions, Task, TaskHandle } from "./task.ts";
 import type { CancelOutcome, EnqueueBatch, EnqueueOutcome, EnqueueTransaction, TaskStore } from "./store.ts";
@@ -21,6 +22,14 @@ export interface TasksStats {
 export interface ResultOptions extends WatchOptions {
   /** How long to wait. Default: as long as the running work has. */
   readonly timeout?: Duration | undefined;
+}
+
+/** What `millrace worker` gives to the default function of its module, which returns the tasks. */
+export interface TaskModuleContext {
+  /** What handlers get as `db`. */
+  readonly database: Database;
+  /** For what the tasks need: closed when the worker has drained, in the reverse order. */
+  readonly opened: AsyncDisposableStack;
 }
 
 /** Tasks of one store in this process. */

@@ -230,6 +230,6 @@ test("the forecasts of cities that are read most are fetched before anybody asks
     cities: 1,
     failed: 0,
   });
-  const outcome = await forecasts.read({ latitude: 46, longitude: 7 }, AbortSignal.timeout(10_000));
+  const outcome = await forecasts.read({ latitude: 46, longitude: 7 }, { signal: AbortSignal.timeout(10_000) });
   assert.equal(outcome.state, "hit");
 });

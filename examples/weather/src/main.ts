@@ -1,22 +1,16 @@
 // The composition root: everything is made here, in order, and closed here. See ../README.md.
 
 import { fileURLToPath } from "node:url";
-import { createCache, createDatabase, createFreshness, createTasks, createUpstream, migrate, redisStore } from "millrace";
+import { createCache, createDatabase, createFreshness, createTasks, migrate, redisStore } from "millrace";
 import { createWeather } from "./app.ts";
+import { openBackground } from "./background.ts";
 import { banner } from "./banner.ts";
 import { type Config, readConfig } from "./config.ts";
 import { explain } from "./explain.ts";
-import { createForecasts } from "./forecasts/forecasts.ts";
 import { countReads } from "./forecasts/reads.ts";
-import { refreshTask } from "./forecasts/refresh.ts";
-import { importTask as declareImport } from "./imports/import-task.ts";
-import { fileMailer, smtpMailer } from "./mail/mailer.ts";
-import { welcomeTask } from "./mail/welcome.ts";
 import { rollUpMonths } from "./observations/months.ts";
-import { openUploads, removeStrayUploads } from "./imports/uploads.ts";
 import { showProgress } from "./seed/progress.ts";
 import { seed } from "./seed/seed.ts";
-import { startSimulator } from "./simulator/simulator.ts";
 
 /** Runs the service until SIGTERM or SIGINT. Until it is up, `starting` ends it: nothing half-done stays behind. */
 async function run(config: Config, starting: AbortSignal): Promise<void> {
@@ -32,29 +26,14 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   await using freshness = await createFreshness({ database, name: "weather", history: config.redisUrl !== undefined });
   await using store = config.redisUrl === undefined ? undefined : redisStore({ url: config.redisUrl });
   await using cache = createCache({ ledger: freshness.ledger, ...(store && { store }) });
-  using _exposed = freshness.expose(cache);
 
-  await using simulator = config.weatherUrl === undefined ? await startSimulator() : undefined;
-  const weatherUrl = simulator?.url ?? config.weatherUrl!;
-  await using upstream = createUpstream("open-meteo", {
-    url: weatherUrl,
-    allowPrivate: simulator ? ["127.0.0.1"] : config.weatherIsPrivate,
-  });
-  await using forecastCache = createCache({ name: "forecasts" });
-  const source = simulator ? "simulator" : new URL(weatherUrl).hostname;
-  const forecasts = createForecasts({ upstream, cache: forecastCache, source, ttl: config.forecastTtl });
+  await using opened = new AsyncDisposableStack();
+  const background = await openBackground({ config, database, store, opened });
+  const { simulator, forecasts, forecastCache, uploads, importTask, mailer, welcome } = background;
+  using _exposed = freshness.expose(cache, forecastCache);
 
-  const uploads = await openUploads(config.uploadDir);
-  await removeStrayUploads(database, config.uploadDir, Date.now());
-  const importTask = declareImport(uploads);
-  const mailer = config.smtpUrl === undefined ? fileMailer(config.mailDir) : smtpMailer(config.smtpUrl);
-  const welcome = welcomeTask(mailer);
   await using reads = countReads(database);
-  await using tasks = await createTasks({
-    database,
-    tasks: [importTask, welcome, rollUpMonths, refreshTask(forecasts)],
-    logger: { level: config.logLevel },
-  });
+  await using tasks = await createTasks({ database, tasks: background.tasks, logger: { level: config.logLevel } });
   if (config.workers) await tasks.start();
   await rollUpMonths.enqueue(undefined, { in: tasks }); // for what was loaded since the last time
 

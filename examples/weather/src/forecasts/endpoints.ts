@@ -28,7 +28,7 @@ export function forecastEndpoints(forecasts: Forecasts, reads?: ReadCounts): rea
       const city = await db.maybeOne(sql<City>`select ${cityColumns} from cities where id = ${cityId}`);
       if (!city) throw cityMissing(cityId);
       reads?.count(cityId);
-      const outcome = await forecasts.read(city, signal).catch((error: unknown) => {
+      const outcome = await forecasts.read(city, { signal }).catch((error: unknown) => {
         throw unavailable(error);
       });
       reply.headers({ ...cacheHeaders("forecasts", outcome), ...unkept });

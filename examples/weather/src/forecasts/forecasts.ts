@@ -1,9 +1,21 @@
 // Forecasts through a cache of their own: the API is asked once for a place and a while, whoever asks here, and when it fails the last answer
 // goes on being served, with its age. The cache does not follow the database: what happens there says nothing about tomorrow's weather.
 
-import { type Cache, type Duration, type Outcome, type Problem, type Upstream, problem, upstreamErrors } from "millrace";
+import {
+  type Cache,
+  type Duration,
+  type Outcome,
+  type Problem,
+  type ReadOptions,
+  type Upstream,
+  problem,
+  upstreamErrors,
+} from "millrace";
 import type { Forecast, FetchedForecast } from "./forecast.ts";
 import { type Place, fetchForecast } from "./open-meteo.ts";
+
+/** Which shape of FetchedForecast is kept: another number, and what an older version of the service has left is not found. */
+export const forecastShape = 1;
 
 /** How long a forecast is shown when there is no newer one. Older ones mislead. */
 const stale = "6h";
@@ -27,18 +39,22 @@ export interface Forecasts {
    * The forecast for a place, and how it came about. `signal` ends the wait, and the call of the API if nobody else waits for it.
    * @throws as Upstream.json() does when there is none, new or old; the signal's reason
    */
-  read(place: Place, signal: AbortSignal): Promise<Outcome<FetchedForecast>>;
+  read(place: Place, options: ReadForecastOptions): Promise<Outcome<FetchedForecast>>;
+}
+
+export interface ReadForecastOptions extends Pick<ReadOptions<FetchedForecast>, "freshFor"> {
+  readonly signal: AbortSignal;
 }
 
 // #region forecasts
 export function createForecasts({ upstream, cache, source, ttl = "10m" }: ForecastsOptions): Forecasts {
   return {
     source,
-    async read({ latitude, longitude }, signal) {
+    async read({ latitude, longitude }, options) {
       // About a kilometre, less than any model resolves: neighbours share a forecast.
       const place = { latitude: Number(latitude.toFixed(2)), longitude: Number(longitude.toFixed(2)) };
       const key = `forecast:${place.latitude},${place.longitude}`;
-      return cache.read(key, { ttl, stale }, () => fetchForecast(upstream, place), { signal });
+      return cache.read(key, { ttl, stale }, () => fetchForecast(upstream, place), options);
     },
   };
 }

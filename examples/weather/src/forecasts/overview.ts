@@ -91,7 +91,7 @@ export async function gatherOverview({ db, forecasts, signal }: OverviewTools, i
       for (const city of rows) {
         void tasks.start(async (end) => {
           try {
-            forecastOf.set(city.id, present(city.id, forecasts.source, await forecasts.read(city, end.signal)));
+            forecastOf.set(city.id, present(city.id, forecasts.source, await forecasts.read(city, { signal: end.signal })));
           } catch (error) {
             const reason = end.aborted ? undefined : reasonOf(error);
             if (reason === undefined) throw error;

@@ -6,6 +6,9 @@ import type { Forecasts } from "./forecasts.ts";
 
 const mostRead = 50;
 
+/** From one run to the next, and the time that the next one takes. */
+const untilNext = "6m";
+
 /** Calls of the API at once, beside those of people. */
 const atOnce = 4;
 
@@ -22,15 +25,18 @@ export const refreshTask = (forecasts: Forecasts) =>
       ) most on most.city_id = cities.id
       order by reads desc`);
       let failed = 0;
-      // What is fresh is found in the cache; what is not is fetched. One that fails does not keep the others from theirs.
+      // What ends before the next time is fetched. One that fails does not keep the others from theirs.
       await mapConcurrent(
         cities,
         async (city) => {
-          await forecasts.read(city, signal).catch((error: unknown) => {
-            signal.throwIfAborted();
-            failed++;
-            if (failed === cities.length) throw error;
-          });
+          const reason = await forecasts.read(city, { signal, freshFor: untilNext }).then(
+            ({ state, reason }) => (state === "stale" ? reason : undefined),
+            (error: Error) => error.message,
+          );
+          signal.throwIfAborted();
+          if (reason === undefined) return;
+          failed++;
+          if (failed === cities.length) throw new Error(`No forecast could be had: ${reason}`);
         },
         { limit: atOnce, signal },
       );
