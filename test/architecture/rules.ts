@@ -52,8 +52,8 @@ const mayComputeImports = new Set(["src/concurrency/worker-runner.ts", "src/etl/
 /** Folders without a door: programs, which nothing imports. */
 const programs = new Set(["cli"]);
 
-/** Files that may read the environment: programs, and an example's composition root. */
-const mayReadEnvironment = /^src\/cli\/|^examples\/[^/]+\/src\/(?:config|main)\.ts$/;
+/** Files that may read the environment: programs, and the composition roots of an example and of its workers. */
+const mayReadEnvironment = /^src\/cli\/|^examples\/[^/]+\/src\/(?:config|main|tasks)\.ts$/;
 
 export type Rule =
   | "unplaced folder"
