@@ -1,5 +1,6 @@
 // Redis for tests: Debian's redis-server in a directory of its own, on a free port of loopback and on a socket.
 
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, type ClusterOptions, Redis } from "ioredis";
@@ -23,20 +24,9 @@ export interface TestRedisOptions {
   readonly password?: string;
 }
 
-/** Starts a Redis. Without settings it keeps nothing on disk. */
-export async function testRedis({ settings = {}, password }: TestRedisOptions = {}): Promise<TestRedis> {
-  const program = await debianPackage("redis-server", "redis-server");
-  const port = await freePort();
-  const all: Readonly<Record<string, string>> = {
-    bind: "127.0.0.1",
-    port: String(port),
-    save: "",
-    appendonly: "no",
-    "repl-diskless-sync-delay": "0",
-    ...settings,
-  };
-  const socketIn = (directory: string) => join(directory, "redis.sock");
-  const command = async (name: string, ...args: readonly (string | number)[]): Promise<unknown> => {
+/** Sends each command on a connection of its own. */
+function commandsTo(port: number, password?: string): TestRedis["command"] {
+  return async (name, ...args) => {
     const client = new Redis({
       port,
       host: "127.0.0.1",
@@ -52,6 +42,28 @@ export async function testRedis({ settings = {}, password }: TestRedisOptions = 
       client.disconnect();
     }
   };
+}
+
+const isPong = (command: TestRedis["command"]): Promise<boolean> =>
+  command("ping").then(
+    () => true,
+    () => false,
+  );
+
+/** Starts a Redis. Without settings it keeps nothing on disk. */
+export async function testRedis({ settings = {}, password }: TestRedisOptions = {}): Promise<TestRedis> {
+  const program = await debianPackage("redis-server", "redis-server");
+  const port = await freePort();
+  const all: Readonly<Record<string, string>> = {
+    bind: "127.0.0.1",
+    port: String(port),
+    save: "",
+    appendonly: "no",
+    "repl-diskless-sync-delay": "0",
+    ...settings,
+  };
+  const socketIn = (directory: string) => join(directory, "redis.sock");
+  const command = commandsTo(port, password);
   const server = await serverProcess({
     program,
     args: (directory) => [
@@ -61,11 +73,7 @@ export async function testRedis({ settings = {}, password }: TestRedisOptions = 
       socketIn(directory),
       ...Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]),
     ],
-    answers: () =>
-      command("ping").then(
-        () => true,
-        () => false,
-      ),
+    answers: () => isPong(command),
   });
   const socket = socketIn(server.directory);
   return Object.defineProperties(server, {
@@ -74,6 +82,27 @@ export async function testRedis({ settings = {}, password }: TestRedisOptions = 
     socket: { value: socket },
     command: { value: command },
   }) as TestRedis;
+}
+
+/** Starts a Sentinel that watches `primary` under the name "main", and may decide alone. */
+export async function testSentinel(primary: TestRedis): Promise<ServerProcess & Pick<TestRedis, "port" | "command">> {
+  const program = await debianPackage("redis-server", "redis-server");
+  const port = await freePort();
+  const command = commandsTo(port);
+  const server = await serverProcess({
+    program,
+    args(directory) {
+      // It keeps what it learns in its configuration, and so wants a file.
+      const file = join(directory, "sentinel.conf");
+      const watched = `sentinel monitor main 127.0.0.1 ${primary.port} 1\nsentinel down-after-milliseconds main 500`;
+      writeFileSync(file, `bind 127.0.0.1\nport ${port}\n${watched}\n`);
+      return [file, "--sentinel"];
+    },
+    answers: () => isPong(command),
+  });
+  return Object.defineProperties(server, { port: { value: port }, command: { value: command } }) as Awaited<
+    ReturnType<typeof testSentinel>
+  >;
 }
 
 /** The slots of a cluster; every key is in one. */

@@ -1,12 +1,18 @@
 // The connection to Redis, on real servers.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { suite, test } from "node:test";
-import { inspect } from "node:util";
+import { inspect, promisify } from "node:util";
 import { Redis } from "ioredis";
 import { connectRedis, defineScript, redisConnectionChannel, taggedKey } from "../../src/redis/index.ts";
+import { debianPackage } from "../harness/debian.ts";
 import { eventually } from "../harness/patience.ts";
-import { testRedis, testRedisCluster } from "../harness/redis.ts";
+import { testRedis, testRedisCluster, testSentinel } from "../harness/redis.ts";
+import { freePort } from "../harness/server-process.ts";
 
 const echo = defineScript("echo", "return {KEYS[1], ARGV[1]}");
 
@@ -167,6 +173,80 @@ suite("a connection to Redis", () => {
       }
     });
   }
+
+  test("rediss:// is TLS: a certificate that nobody vouches for, or of another name, is refused", async () => {
+    const openssl = await debianPackage("openssl", "openssl");
+    const directory = await mkdtemp(join(tmpdir(), "millrace-tls-"));
+    await using _remove = { [Symbol.asyncDispose]: () => rm(directory, { recursive: true }) };
+    const [keyFile, certificateFile] = [join(directory, "key.pem"), join(directory, "certificate.pem")];
+    const request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=redis.example";
+    await promisify(execFile)(openssl, [
+      ...request.split(" "),
+      "-addext",
+      "subjectAltName=DNS:redis.example",
+      "-keyout",
+      keyFile,
+      "-out",
+      certificateFile,
+    ]);
+    const tlsPort = await freePort();
+    await using _server = await testRedis({
+      settings: {
+        "tls-port": String(tlsPort),
+        "tls-cert-file": certificateFile,
+        "tls-key-file": keyFile,
+        "tls-auth-clients": "no",
+      },
+    });
+    const ca = await readFile(certificateFile, "utf8");
+    const url = `rediss://127.0.0.1:${tlsPort}`;
+    const attempts = [
+      { tls: {}, refused: /self-signed certificate/ },
+      { tls: { ca }, refused: /127\.0\.0\.1.*cert/i },
+      { tls: { ca, servername: "redis.example" }, refused: undefined },
+    ];
+    for (const { tls, refused } of attempts) {
+      const reason = redisConnectionChannel.next(({ event, reason: why }) => event === "retry" && why !== undefined);
+      await using redis = connectRedis({ url, tls });
+      if (refused) assert.match((await reason).reason!, refused);
+      else {
+        await redis.whenReady();
+        assert.equal(String(await redis.command("ping", [])), "PONG");
+      }
+    }
+  });
+
+  test("behind Sentinel the new primary is found after a failover", async () => {
+    await using primary = await testRedis();
+    await using replica = await testRedis();
+    await replica.command("replicaof", "127.0.0.1", primary.port);
+    await using sentinel = await testSentinel(primary);
+    const client = new Redis({
+      sentinels: [{ host: "127.0.0.1", port: sentinel.port }],
+      name: "main",
+      sentinelRetryStrategy: () => 50,
+    });
+    client.on("error", () => {});
+    using _disconnect = { [Symbol.dispose]: () => client.disconnect() };
+    await using redis = connectRedis({ client });
+    await redis.whenReady();
+    await redis.command("set", ["k", "before"]);
+    await eventually("replicated", async () => (await replica.command("get", "k")) === "before");
+    await eventually("Sentinel knows the replica", async () =>
+      String(await sentinel.command("sentinel", "replicas", "main")).includes(String(replica.port)),
+    );
+    await primary.kill();
+    await eventually(
+      "the promoted one takes writes",
+      () =>
+        redis.command("set", ["k", "after"]).then(
+          () => true,
+          () => false,
+        ),
+      60_000, // Sentinel takes its time
+    );
+    assert.equal(await replica.command("get", "k"), "after");
+  });
 
   test("a command on a caller's client that waits forever has a timeout all the same, and nothing is queued for later", async () => {
     await using server = await testRedis();
