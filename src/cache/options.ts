@@ -132,7 +132,7 @@ export interface CacheOptions {
   readonly name?: string;
   /** The memory tier's options; false: none. Default 64 MiB. */
   readonly memory?: Omit<MemoryTierOptions<never>, "name" | "sizeOf"> | false;
-  /** What processes share. Default: nothing. Whoever made it closes it. */
+  /** What processes share. Default: nothing. Whoever made it closes it. A breaker is put before it, unless it has one: withBreaker(). */
   readonly store?: Store;
   /** Says what may be served. Default: one for this process; with a store it must be given. */
   readonly ledger?: Ledger;

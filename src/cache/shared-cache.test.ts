@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { suite, test } from "node:test";
 import { type ManualClock, createManualClock } from "../core/index.ts";
-import { type Cache, type CacheOptions, type Store, createCache, createLocalLedger, memoryStore } from "./index.ts";
+import { type Cache, type CacheOptions, type Store, createCache, createLocalLedger, memoryStore, withBreaker } from "./index.ts";
 
 interface Cluster {
   readonly caches: readonly Cache[];
@@ -237,6 +237,19 @@ suite("caches that share a store", () => {
         "memory goes on",
       );
     }
+  });
+
+  test("wait for a store that is far away as long as its own breaker does", async () => {
+    const clock = createManualClock();
+    const far = memoryStore({ clock });
+    const claim = far.claim.bind(far);
+    far.claim = (...question) =>
+      new Promise((resolve) => {
+        clock.timer(80, () => resolve(claim(...question)));
+      });
+    const { caches } = clusterOf(1, { clock, store: withBreaker(far, { timeout: "200ms", clock }) });
+    const outcome = await settledBy(clock, Promise.resolve(caches[0]!.read("k", {}, () => 1)));
+    assert.deepEqual([outcome.value, caches[0]!.stats().store], [1, { name: "memory", state: "closed", errors: 0 }]);
   });
 
   test("say that an answer is stored only when a tier has it, also when memory has none of it", async () => {

@@ -6,7 +6,7 @@ import type { Clock } from "../core/index.ts";
 import type { Codec } from "./cache.ts";
 import { Entry } from "./entry.ts";
 import { decodeEntry, encodeEntry } from "./entry-codec.ts";
-import { type BreakerStore, withBreaker } from "./store-breaker.ts";
+import { type BreakerStore, behindBreaker } from "./store-breaker.ts";
 import type { Store, Stored } from "./store.ts";
 import { settleValue } from "./value.ts";
 import { decodeValue, encodeValue } from "./value-codec.ts";
@@ -41,7 +41,7 @@ export class SharedTier {
     maxValueBytes: number,
     refreshFrom: (madeAtMs: number, ttlMs: number, computeMs: number) => number,
   ) {
-    this.store = withBreaker(store, { clock });
+    this.store = behindBreaker(store, clock);
     this.#name = name;
     this.#clock = clock;
     this.#maxValueBytes = maxValueBytes;

@@ -41,6 +41,10 @@ export function withBreaker(store: Store, given: StoreBreakerOptions = {}): Brea
   return new Breaker(store, options.timeout, options.openFor, options.maxOpenFor, options.clock ?? systemClock);
 }
 
+/** `store` when it has a breaker already, whose times are its maker's; else the store behind one with the defaults. */
+export const behindBreaker = (store: Store, clock: Clock): BreakerStore =>
+  store instanceof Breaker ? store : withBreaker(store, { clock });
+
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 class Breaker implements BreakerStore {
