@@ -79,7 +79,7 @@ export function createApp(given: AppOptions): App {
       requestTimeout: options.requestTimeout,
       connectionsCheckingInterval: Math.min(connectionsCheckingIntervalMs, options.headersTimeout),
     },
-    clientErrorHandler: answerClientError,
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, kit.responseCache?.refused),
     frameworkErrors: (error, request, reply) => sendProblem(new Exchange(kit, undefined, request, reply), error),
   });
   fastify.server.maxHeadersCount = maxHeadersCount;

@@ -18,8 +18,8 @@ const errorOf = (code: string | undefined): Error => {
   }
 };
 
-/** For Fastify's `clientErrorHandler`. */
-export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+/** For Fastify's `clientErrorHandler`. `cacheStatus`: what the app's cache, if it has one, says of a request that is none. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Socket, cacheStatus: string | undefined): void {
   // Node keeps the response that is being written here; a second head inside of it would be read as its body.
   const { _httpMessage: current } = socket as { _httpMessage?: { _header?: unknown; req?: IncomingMessage } };
   if (error.code === "ECONNRESET" || !socket.writable || current?._header) {
@@ -36,6 +36,7 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
     `x-request-id: ${requestId}`,
     "x-content-type-options: nosniff",
     "cache-control: no-store",
+    ...(cacheStatus === undefined ? [] : [`cache-status: ${cacheStatus}`]),
     "connection: close",
   ];
   socket.end(`${head.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());

@@ -406,6 +406,11 @@ test("every answer of a server with a cache says what the cache did", async () =
   assert.equal(statusOf(await send(`${app.url}/nowhere`)), "millrace; fwd=bypass; detail=no-endpoint");
   assert.equal(statusOf(await send(`${app.url}/healthz`)), "millrace; fwd=bypass; detail=no-endpoint");
   assert.equal(statusOf(await send(`${app.url}/mine`)), "millrace; fwd=bypass; detail=refused");
+  for (const bytes of ["GET /list HTTP/1.1\r\nbad header\r\n\r\n", `GET /list HTTP/1.1\r\nlarge: ${"x".repeat(100_000)}\r\n\r\n`]) {
+    const socket = await open(app.url);
+    socket.write(bytes);
+    assert.match(await readAll(socket), /^HTTP\/1\.1 4\d\d .*\r\ncache-status: millrace; fwd=bypass; detail=refused\r\n/s);
+  }
 });
 
 test("a request with a body, or one of HTTP/1.0, is answered by the same entry", async () => {

@@ -34,7 +34,7 @@ export interface ResponseCache {
   readonly release: string;
   /** What every answer has, by name. */
   readonly commonHeaders: ReadonlyMap<string, string>;
-  /** Cache-Status of answers to other methods, of what is no endpoint's, and of GETs that were refused before the cache was asked. */
+  /** Cache-Status of answers to other methods, of what is no endpoint's, and of what was refused before the cache was asked. */
   readonly notAsked: string;
   readonly noEndpoint: string;
   readonly refused: string;
