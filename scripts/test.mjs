@@ -3,7 +3,7 @@
 
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
-import { startSharedTestServer } from "../test/harness/postgres.ts";
+import { checkGivenServer, startSharedTestServer } from "../test/harness/postgres.ts";
 import { root } from "./setup.mjs";
 
 const args = process.argv.slice(2);
@@ -18,6 +18,14 @@ if (files.length === 0 && all.length === 0) {
 }
 
 const given = process.env.DATABASE_URL;
+if (given) {
+  try {
+    await checkGivenServer(given);
+  } catch (error) {
+    console.error(error.message);
+    process.exit(1);
+  }
+}
 const server = given ? { url: given, close: async () => {} } : await startSharedTestServer();
 const child = spawn(
   process.execPath,

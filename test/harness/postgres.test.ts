@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
-import { testDatabase, testServer, withDatabase } from "./postgres.ts";
+import { checkGivenServer, testDatabase, testServer, withDatabase } from "./postgres.ts";
 
 async function ask<Row extends pg.QueryResultRow>(url: string, statement: string): Promise<Row[]> {
   const client = new pg.Client({ connectionString: url });
@@ -21,6 +21,14 @@ async function ask<Row extends pg.QueryResultRow>(url: string, statement: string
     await client.end();
   }
 }
+
+test("of a server that is given the run says at once what it lacks", async () => {
+  const settings = { wal_level: "replica", max_slot_wal_keep_size: "-1", max_connections: "50" };
+  await using poor = await testServer({ durable: false, settings });
+  await assert.rejects(checkGivenServer(poor.url), /wal_level = logical .*max_slot_wal_keep_size = 1GB; max_connections = 300/);
+  await using rich = await testServer({ durable: false, settings: { max_connections: "300" } });
+  await checkGivenServer(rich.url);
+});
 
 test("every test database is its own, empty, and dropped at the end even while it is in use", async () => {
   const first = await testDatabase();

@@ -94,6 +94,34 @@ async function execute(url: string, statement: string): Promise<void> {
 
 const startBound = 30_000;
 
+/** What the tests need of a server that is not their own, each with how to get it. */
+const needs: readonly { readonly holds: string; readonly advice: string }[] = [
+  { holds: "current_setting('server_version_num')::int >= 150000", advice: "PostgreSQL 15 or newer" },
+  { holds: "(select rolsuper from pg_roles where rolname = current_user)", advice: "a superuser" },
+  { holds: "current_setting('wal_level') = 'logical'", advice: "wal_level = logical (and a restart)" },
+  { holds: "current_setting('max_slot_wal_keep_size') <> '-1'", advice: "max_slot_wal_keep_size = 1GB" },
+  { holds: "current_setting('max_connections')::int >= 200", advice: "max_connections = 300 (and a restart)" },
+];
+
+/**
+ * Says what the server of `url` lacks, for whom tests would wait in vain.
+ * @throws Error that names everything at once
+ */
+export async function checkGivenServer(url: string): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query<boolean[]>({
+      text: `select ${needs.map(({ holds }) => holds).join(", ")}`,
+      rowMode: "array",
+    });
+    const missing = needs.filter((_, i) => !rows[0]![i]).map(({ advice }) => advice);
+    if (missing.length > 0) throw new Error(`The tests need more of the server in DATABASE_URL: ${missing.join("; ")}.`);
+  } finally {
+    await client.end();
+  }
+}
+
 async function startOn(cluster: Cluster, url: string, settings: Readonly<Record<string, string>>): Promise<number> {
   const untilMs = performance.now() + startBound;
   for (;;) {
