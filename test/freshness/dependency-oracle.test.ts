@@ -2,9 +2,9 @@
 // longer, MILLRACE_ORACLE_SEED another one.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 import pg from "pg";
-import { testDatabase } from "../harness/postgres.ts";
+import { type TestServer, testServer } from "../harness/postgres.ts";
 import { joinsWorld } from "./dependency-joins-world.ts";
 import { createStatementPlans } from "../../src/freshness/dependencies/statement-plans.ts";
 import { type OracleOptions, type OracleRun, runOracle } from "./dependency-oracle.ts";
@@ -14,9 +14,13 @@ import { typesWorld } from "./dependency-types-world.ts";
 const queries = Number(process.env["MILLRACE_ORACLE_QUERIES"] ?? 150);
 const seed = Number(process.env["MILLRACE_ORACLE_SEED"] ?? 1);
 
+// A server of its own: a run is one transaction, which may last, and on any server slots are made when all transactions have ended.
+let server: TestServer;
+before(async () => (server = await testServer({ durable: false })));
+after(() => server[Symbol.asyncDispose]());
+
 async function run(options: Omit<OracleOptions, "writesPerQuery" | "seed"> & { readonly seed?: number }): Promise<OracleRun> {
-  await using database = await testDatabase();
-  const client = new pg.Client({ connectionString: database.url });
+  const client = new pg.Client({ connectionString: server.url });
   await client.connect();
   try {
     return await runOracle(client, { seed, writesPerQuery: 4, ...options });
