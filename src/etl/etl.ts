@@ -301,16 +301,16 @@ const tellEveryMs = 200;
 
 function load(
   target: TableTarget,
-  { columns, rowsWritten: rows, bytesWritten }: WorkDone,
+  done: WorkDone,
   path: string,
   deadline: Deadline,
   tell: (fraction: number) => void,
 ): Promise<number> {
   let toldMs = -Infinity;
-  return loadTable(target, { path, columns, rows }, deadline, (bytes) => {
+  return loadTable(target, { ...done, path }, deadline, (bytes) => {
     const nowMs = systemClock.monotonic();
     if (nowMs - toldMs < tellEveryMs) return;
     toldMs = nowMs;
-    tell(bytes / Math.max(1, bytesWritten));
+    tell(bytes / Math.max(1, done.bytesWritten));
   });
 }

@@ -7,6 +7,7 @@ export {
   type EtlOptions,
   type EtlSource,
   type FileTarget,
+  type Loaded,
   type ModuleTransform,
   type TableTarget,
   etlDefaults,

@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import type { Readable } from "node:stream";
 import type { Ending } from "../concurrency/index.ts";
 import { type OptionChecks, boolean, given, integer, oneOf, string } from "../core/index.ts";
-import type { Database, Sql } from "../database/index.ts";
+import type { Database, Sql, Transaction } from "../database/index.ts";
 import type { ColumnTypes } from "./column-types.ts";
 import type { EtlProgress } from "./protocol.ts";
 
@@ -57,6 +57,24 @@ export interface TableTarget {
    * onConflict every row is inserted, and a key that is there fails the run.
    */
   readonly onConflict?: { readonly key: readonly string[]; readonly action: "update" | "keep" };
+  /**
+   * What belongs to the rows: called in their transaction, behind them, so that what it writes or enqueues is there exactly when they are.
+   * The report is in its place by then. Called again when the transaction is repeated. What it throws takes everything back.
+   */
+  readonly inTransaction?: (tx: Transaction, loaded: Loaded) => Promise<void>;
+}
+
+/** What a transaction is about to commit. */
+export interface Loaded {
+  readonly rowsRead: number;
+  readonly rowsRejected: number;
+  readonly rowsWritten: number;
+  readonly rowsChanged: number;
+  /**
+   * With onConflict: a temporary table of the keys that were inserted or changed, for statements of this transaction:
+   * ``sql`select distinct day from ${changed}` ``.
+   */
+  readonly changed: Sql | undefined;
 }
 
 export interface EtlOptions {
@@ -158,4 +176,8 @@ export const tableTargetChecks = {
   database: given<Database>("a Database"),
   table: string,
   onConflict: given<NonNullable<TableTarget["onConflict"]>>('{ key, action: "update" | "keep" }'),
+  inTransaction: {
+    expected: "a function",
+    read: (value: NonNullable<TableTarget["inTransaction"]>) => (typeof value === "function" ? value : undefined),
+  },
 } as const satisfies OptionChecks<TableTarget>;

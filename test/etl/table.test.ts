@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
 import { after, before, suite, test } from "node:test";
-import { type Database, copyInto, createDatabase, sql } from "../../src/database/index.ts";
-import { type TableTarget, etl } from "../../src/etl/index.ts";
+import { type Database, type Transaction, copyInto, createDatabase, sql } from "../../src/database/index.ts";
+import { type Loaded, type TableTarget, etl } from "../../src/etl/index.ts";
 import { eventually } from "../harness/patience.ts";
 import { testDatabase } from "../harness/postgres.ts";
 import { place } from "./directories.ts";
@@ -149,6 +149,41 @@ suite("a table as target", () => {
         [5, "f"],
       ],
     );
+  });
+
+  test("what belongs to the rows is in their transaction: it knows what has changed, and takes them back when it fails", async () => {
+    await using at = await place();
+    await table("items");
+    await table("notes", "id integer, rows integer");
+    const seen: Omit<Loaded, "changed">[] = [];
+    const noting: Pick<TableTarget, "inTransaction"> = {
+      async inTransaction(tx, { changed, ...counts }) {
+        seen.push(counts);
+        await tx.query(sql`insert into notes select id, ${counts.rowsChanged} from ${changed!}`);
+        assert.equal((await at.names()).includes("report.ndjson"), true);
+      },
+    };
+    const update = { table: "items", onConflict: { key: ["id"], action: "update" } } as const;
+    await load("id,note\n1,a\n2,b\nx,y\n", { ...update, ...noting }, at.file("report.ndjson"));
+    await load("id,note\n1,a\n2,changed\n3,new\n", { ...update, ...noting }, at.file("report.ndjson"));
+    assert.deepEqual(await rowsOf("notes"), [
+      { id: 1, rows: 2 },
+      { id: 2, rows: 2 },
+      { id: 2, rows: 2 },
+      { id: 3, rows: 2 },
+    ]);
+    assert.deepEqual(seen[0], { rowsRead: 3, rowsRejected: 1, rowsWritten: 2, rowsChanged: 2 });
+
+    await table("plain");
+    const refusing = { inTransaction: (tx: Transaction) => tx.query(sql`select 1 / 0`).then(() => {}) };
+    await assert.rejects(load("id,note\n1,a\n", { table: "plain", ...refusing }), { code: "22012" });
+    await assert.rejects(load("id,note\n9,a\n", { ...update, ...refusing }), { code: "22012" });
+    assert.deepEqual([(await rowsOf("plain")).length, (await rowsOf("items")).length], [0, 3]);
+    const counting = {
+      inTransaction: async (_: Transaction, { changed, rowsChanged }: Loaded) =>
+        assert.deepEqual([changed, rowsChanged], [undefined, 1]),
+    };
+    await load("id,note\n1,a\n", { table: "plain", ...counting });
   });
 
   test("a table or column that is not there is said before anything is read", async () => {

@@ -26,11 +26,11 @@ import { countReads } from "../../examples/weather/src/forecasts/reads.ts";
 import { refreshTask } from "../../examples/weather/src/forecasts/refresh.ts";
 import { type Mailer, fileMailer, smtpMailer } from "../../examples/weather/src/mail/mailer.ts";
 import { type WelcomeTask, welcomeTask } from "../../examples/weather/src/mail/welcome.ts";
-import { rollUpMonths } from "../../examples/weather/src/observations/months.ts";
+import { rollUpMonths, rollUpSoon } from "../../examples/weather/src/observations/months.ts";
 import { startSimulator } from "../../examples/weather/src/simulator/simulator.ts";
 import { testDatabase } from "../harness/postgres.ts";
 import { passTime } from "../tasks/pass-time.ts";
-import { type Client, type Page, clientOf, migrationsDirectory } from "./harness.ts";
+import { type Client, type Page, clientOf, migrationsDirectory, until } from "./harness.ts";
 
 interface Post extends Client, AsyncDisposable {
   readonly database: Database;
@@ -201,7 +201,8 @@ test("months are rolled up from their days, and only what has changed is written
   const weather = clientOf(await app.listen({ host: "127.0.0.1", port: 0 }));
   assert.deepEqual((await weather.get<Page>("/cities/1/months")).body.data, []);
   await tasks.start();
-  const rolled = async () => await tasks.result(await rollUpMonths.enqueue(undefined, { in: database }), { timeout: "20s" });
+  const rolled = async (months: "all" | "changed" = "all") =>
+    await tasks.result(await rollUpMonths.enqueue({ months }, { in: database }), { timeout: "20s" });
   assert.deepEqual(await rolled(), { months: 2 });
   assert.deepEqual((await weather.get<Page>("/cities/1/months")).body.data, [
     { month: "2026-02-01", days: 1, precipitationMm: 0, tempMaxC: 7, tempMinC: 0, windMps: 2 },
@@ -211,6 +212,49 @@ test("months are rolled up from their days, and only what has changed is written
   await database.query(sql`update observations set temp_max_c = 8 where date = '2026-02-01'`);
   assert.deepEqual(await rolled(), { months: 1 });
   assert.equal((await weather.get("/cities/9/months")).status, 404);
+});
+
+test("who changes days has their months rolled up: several share one task, and one that runs waits for who is at it", async () => {
+  await using here = await littleWeather();
+  const { database } = here;
+  await using tasks = await createTasks({ database, tasks: [rollUpMonths], logger: { level: "silent" } });
+  /** Changes a day in a transaction of its own, with `then` before its end. */
+  const change = (date: string, tempMaxC: number, then = async () => {}) =>
+    database.transaction(async (tx) => {
+      const day = sql`(select city_id, date from observations where city_id = 1 and date = ${date}::date) as days`;
+      await tx.query(sql`update observations set temp_max_c = ${tempMaxC} where city_id = 1 and date = ${date}::date`);
+      await rollUpSoon(tx, day);
+      await then();
+    });
+  const queued = () => tasks.store.list({ name: "roll-up-months", limit: 10 });
+  await assert.rejects(
+    change("2026-01-01", 50, () => Promise.reject(new Error("no"))),
+    /no/,
+  );
+  assert.equal((await queued()).length, 0);
+  await change("2026-01-01", 20);
+  await change("2026-02-01", 21);
+  const [waiting, ...others] = await queued();
+  assert.deepEqual(others, []);
+
+  await change("2026-02-01", 30, async () => {
+    await database.outsideTransaction(() => tasks.start());
+    const locks = sql`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    await until(
+      "the roll-up waits for this",
+      async () => (await database.outsideTransaction(() => database.many(locks))).length > 0,
+    );
+  });
+  assert.deepEqual(await tasks.result(waiting!.id, { timeout: "20s" }), { months: 2 });
+  const { rows } = await database.query(sql`select month::text, temp_max_c from monthly_weather order by month`);
+  assert.deepEqual(rows, [
+    { month: "2026-01-01", temp_max_c: 20 },
+    { month: "2026-02-01", temp_max_c: 30 },
+  ]);
+  assert.equal((await queued()).length, 1, "it was enqueued before that one began");
+  await change("2026-01-01", 25);
+  const [next] = await queued();
+  assert.deepEqual(await tasks.result(next!.id, { timeout: "20s" }), { months: 1 });
 });
 
 test("the forecasts of cities that are read most are fetched before anybody asks again", async () => {

@@ -6,6 +6,7 @@ import {
   type CacheOptions,
   type Database,
   type Freshness,
+  type Tasks,
   type UpstreamOptions,
   createCache,
   createDatabase,
@@ -19,6 +20,7 @@ import { createWeather } from "../../examples/weather/src/app.ts";
 import { createForecasts } from "../../examples/weather/src/forecasts/forecasts.ts";
 import { importTask as declareImport } from "../../examples/weather/src/imports/import-task.ts";
 import { openUploads } from "../../examples/weather/src/imports/uploads.ts";
+import { rollUpMonths } from "../../examples/weather/src/observations/months.ts";
 import { seed } from "../../examples/weather/src/seed/seed.ts";
 import { type Simulator, startSimulator } from "../../examples/weather/src/simulator/simulator.ts";
 import { testDatabase } from "../harness/postgres.ts";
@@ -83,6 +85,8 @@ export interface Weather extends Client, AsyncDisposable {
   readonly databaseUrl: string;
   readonly freshness: Freshness;
   readonly simulator: Simulator;
+  /** With an `uploadDir`. */
+  readonly tasks: Tasks | undefined;
 }
 
 /** What a test wants otherwise. */
@@ -123,6 +127,7 @@ export async function serve(databaseUrl: string, settings: WeatherSettings = {})
     databaseUrl,
     freshness,
     simulator,
+    tasks: background?.tasks,
     async [Symbol.asyncDispose]() {
       await app.close();
       await background?.tasks.close();
@@ -140,9 +145,9 @@ export async function serve(databaseUrl: string, settings: WeatherSettings = {})
 async function startImports(database: Database, directory: string) {
   const uploads = await openUploads(directory);
   const importTask = declareImport(uploads);
-  const tasks = await createTasks({ database, tasks: [importTask], logger: pino({ level: "silent" }), drain: "1s" });
+  const tasks = await createTasks({ database, tasks: [importTask, rollUpMonths], logger: pino({ level: "silent" }), drain: "1s" });
   await tasks.start();
-  return { tasks, imports: { uploads, importTask, store: tasks.store } };
+  return { tasks, imports: { uploads, importTask, tasks } };
 }
 
 /** The service on a new database with all cities and observations in it. */

@@ -35,13 +35,13 @@ async function run(config: Config, starting: AbortSignal): Promise<void> {
   await using reads = countReads(database);
   await using tasks = await createTasks({ database, tasks: background.tasks, logger: { level: config.logLevel } });
   if (config.workers) await tasks.start();
-  await rollUpMonths.enqueue(undefined, { in: tasks }); // for what was loaded since the last time
+  await rollUpMonths.enqueue({ months: "changed" }, { in: tasks }); // for what was loaded above
 
   const logger = { level: config.logLevel };
   await using app = createWeather({
     database,
     forecasts,
-    imports: { uploads, importTask, store: tasks.store },
+    imports: { uploads, importTask, tasks },
     welcome,
     reads,
     cache,

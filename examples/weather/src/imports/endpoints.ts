@@ -1,12 +1,12 @@
 // Uploading observations: 202 with a task, how far it is, as it is asked or as it happens, and afterwards what was wrong with which row.
 
 import { Readable } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, type TaskRecord, type TaskStore, bytes, endpoint, problem, sql } from "millrace";
+import { type Database, type Tasks, bytes, endpoint, problem, sql } from "millrace";
 import { type Static, Type } from "typebox";
 import { Timestamp } from "../schemas.ts";
 import { signedIn } from "../users/sessions.ts";
 import type { ImportTask } from "./import-task.ts";
+import { endId, shownStatus, taskEvents } from "./task-events.ts";
 import type { Uploads } from "./uploads.ts";
 
 /** Bytes of an uploaded file. Five million rows. */
@@ -44,35 +44,19 @@ const importColumns = sql`
   case when finished_at is null then 'waiting' when failure is null then 'done' else 'failed' end as state,
   rows_read as "rowsRead", rows_changed as "rowsChanged", rows_rejected as "rowsRejected", failure`;
 
-const taskState = ({ id, name, state, attempt, progress }: TaskRecord): TaskState => ({
-  id,
-  name,
-  state,
-  attempt,
-  progress: progress === undefined ? null : (JSON.parse(progress) as Record<string, unknown>),
-});
-
-const ended = (state: string): boolean => state === "completed" || state === "cancelled" || state === "dead";
-
-/** How often a task that is watched is looked at; its progress is kept about as often. */
-const lookEveryMs = 500;
-/** After so long without news a comment is sent: proxies close what is silent for a minute. */
-const commentAfterMs = 15_000;
-
 export interface ImportOptions {
   readonly uploads: Uploads;
   readonly importTask: ImportTask;
-  /** Where the tasks are. */
-  readonly store: TaskStore;
+  readonly tasks: Tasks;
 }
 
-export function importEndpoints({ uploads, importTask, store }: ImportOptions) {
+export function importEndpoints({ uploads, importTask, tasks }: ImportOptions) {
   /** The task of one of the user's imports. */
   const taskOf = async (db: Database, userId: number, taskId: string): Promise<TaskState> => {
     const own = await db.maybeOne(sql`select 1 from imports where task_id = ${taskId} and user_id = ${userId}`);
-    const record = own && (await store.show(taskId));
-    if (!record) throw problem(404, "TASK_NOT_FOUND", "You have no task with this id, or it has been over for an hour.");
-    return taskState(record);
+    const status = own && (await tasks.status(taskId));
+    if (!status) throw problem(404, "TASK_NOT_FOUND", "You have no task with this id, or it has been over for an hour.");
+    return shownStatus(status);
   };
 
   const createImport = endpoint(
@@ -120,7 +104,12 @@ export function importEndpoints({ uploads, importTask, store }: ImportOptions) {
         sql<Import>`select ${importColumns} from imports where id = ${importId} and user_id = ${principal.id}`,
       );
       if (!found) throw importMissing();
-      return found;
+      if (found.state !== "waiting") return found;
+      const { state, attempt } = (await tasks.status(found.taskId)) ?? {};
+      // What is wrong with the file is in the row; this is about everything else.
+      if (state === "cancelled") return { ...found, state: "failed" as const, failure: "It was cancelled." };
+      if (state !== "dead") return found;
+      return { ...found, state: "failed" as const, failure: `It could not be done, and was given up at attempt ${attempt}.` };
     },
   );
 
@@ -150,48 +139,32 @@ export function importEndpoints({ uploads, importTask, store }: ImportOptions) {
     ({ params: { taskId }, principal, db }) => taskOf(db, principal.id, taskId),
   );
 
+  // #region events
   const watchTask = endpoint(
     "GET /tasks/:taskId/events",
     {
       summary: "How far a task is, as server-sent events until it is over",
+      description: "Events are named progress, and the last one end; 204 for a Last-Event-ID that is the end's.",
       tags: ["imports"],
       auth: signedIn,
       params: { taskId: Uuid },
       deadline: "none",
       response: bytes("text/event-stream"),
     },
-    async ({ params: { taskId }, principal, db, signal, reply }) => {
-      const first = await taskOf(db, principal.id, taskId); // a 404 is one, not a stream
-      reply.headers({ "cache-control": "no-store", "content-type": "text/event-stream" });
-      return Readable.from(eventsOf(store, first, signal), { objectMode: false });
+    async ({ params: { taskId }, principal, db, signal, request, reply }) => {
+      await taskOf(db, principal.id, taskId); // a 404 is one, not a stream
+      if (request.headers["last-event-id"] === endId) {
+        reply.code(204); // or a browser would ask for ever
+        return Buffer.alloc(0);
+      }
+      // A proxy that compresses or collects would hold the events back; nginx listens to the second.
+      reply.headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no", "content-type": "text/event-stream" });
+      return Readable.from(taskEvents(tasks, taskId, signal), { objectMode: false });
     },
   );
+  // #endregion
 
   return [createImport, readImport, readReport, readTask, watchTask];
 }
 
 const importMissing = () => problem(404, "IMPORT_NOT_FOUND", "You have no import with this id.");
-
-/** An event for each change, and one named "end" at last. */
-async function* eventsOf(store: TaskStore, first: TaskState, signal: AbortSignal): AsyncGenerator<string, void, undefined> {
-  let sent = "";
-  let silentMs = 0;
-  for (let state: TaskState | undefined = first; ;) {
-    const data = JSON.stringify(state);
-    if (data !== sent) {
-      sent = data;
-      silentMs = 0;
-      yield `event: ${ended(state.state) ? "end" : "progress"}\ndata: ${data}\n\n`;
-    } else if (silentMs >= commentAfterMs) {
-      silentMs = 0;
-      yield ": still there\n\n";
-    }
-    if (ended(state.state) || signal.aborted) return;
-    await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
-    if (signal.aborted) return;
-    silentMs += lookEveryMs;
-    const record = await store.show(state.id);
-    if (!record) return; // it has been kept long enough
-    state = taskState(record);
-  }
-}

@@ -1,10 +1,9 @@
 // The import as a task: it may be killed at any moment and run again, on any machine that sees the file.
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Database, type TaskRun, MillraceError, sql, task } from "millrace";
+import { readFile } from "node:fs/promises";
+import { type Queryable, type TaskRun, MillraceError, sql, task } from "millrace";
 import { Type } from "typebox";
+import { rollUpSoon } from "../observations/months.ts";
 import { importObservations } from "./observations-csv.ts";
 import type { Uploads } from "./uploads.ts";
 
@@ -30,21 +29,27 @@ export type ImportTask = ReturnType<typeof importTask>;
 
 async function runImport(uploads: Uploads, { input: { importId }, db, signal, progress }: TaskRun<{ importId: string }>) {
   const waiting = await db.maybeOne(sql`select 1 from imports where id = ${importId} and finished_at is null`);
-  if (!waiting) return; // done by an attempt that died before it could say so, or its user is gone
-  const directory = await mkdtemp(join(tmpdir(), "weather-import-"));
-  const report = join(directory, "report.ndjson");
+  if (!waiting) {
+    await uploads.remove(importId); // an attempt that died when everything but this was done; or the user is gone
+    return;
+  }
+  const report = uploads.reportPath(importId);
   try {
-    const { rowsRead, rowsChanged, rowsRejected } = await importObservations(db, uploads.path(importId), report, {
+    // #region import
+    await importObservations(db, uploads.path(importId), report, {
       signal,
+      directory: uploads.directory,
       onProgress: ({ stage, fraction, rowsRead, rowsRejected }) => progress({ stage, fraction, rowsRead, rowsRejected }),
+      async inTransaction(tx, { rowsRead, rowsChanged, rowsRejected, changed }) {
+        await rollUpSoon(tx, changed!);
+        await finish(tx, importId, { rowsRead, rowsChanged, rowsRejected, report: await readFile(report, "utf8") });
+      },
     });
-    await finish(db, importId, { rowsRead, rowsChanged, rowsRejected, report: await readFile(report, "utf8") });
+    // #endregion
   } catch (error) {
     if (!(error instanceof MillraceError) || !faultsOfTheFile.has(error.code)) throw error;
     const failure = error.message.replaceAll(uploads.path(importId), "the file");
     await finish(db, importId, { failure, report: await readFile(report, "utf8").catch(() => "") });
-  } finally {
-    await rm(directory, { recursive: true });
   }
   await uploads.remove(importId);
 }
@@ -57,10 +62,11 @@ interface Outcome {
   readonly report: string;
 }
 
-async function finish(db: Database, id: string, outcome: Outcome): Promise<void> {
+/** The first outcome counts: an attempt that was taken for dead may come to its end all the same. */
+async function finish(db: Queryable, id: string, outcome: Outcome): Promise<void> {
   const { rowsRead = null, rowsChanged = null, rowsRejected = null, failure = null, report } = outcome;
   await db.query(sql`
     update imports set finished_at = now(), rows_read = ${rowsRead}, rows_changed = ${rowsChanged}, rows_rejected = ${rowsRejected},
       failure = ${failure}, report = ${report}
-    where id = ${id}`);
+    where id = ${id} and finished_at is null`);
 }

@@ -1,7 +1,7 @@
 // Observations from a CSV file, as NOAA gives them and as data/weather-seattle-newyork-daily.csv is: checked, put beside what is there,
 // and what is wrong reported by line.
 
-import { type Database, type EtlProgress, type EtlResult, etl, sql } from "millrace";
+import { type Database, type EtlProgress, type EtlResult, type TableTarget, etl, sql } from "millrace";
 
 /** `location` is a city's id, or its name: then the largest city of that name (New York is New York City in GeoNames). */
 const columns = {
@@ -34,13 +34,16 @@ const checked = sql`
     left join cities by_name on by_name.name = location and by_name.largest
     left join cities by_city on by_city.name = location || ' City' and by_city.largest)`;
 
-export interface ImportOptions {
+export interface ImportOptions extends Pick<TableTarget, "inTransaction"> {
   readonly signal?: AbortSignal;
+  /** Where it works. */
+  readonly directory?: string;
   readonly onProgress?: (progress: EtlProgress) => void;
 }
 
 /** Imports `file`; the rows that are bad go to `report`. Doing it again changes nothing. */
 export function importObservations(db: Database, file: string, report: string, options: ImportOptions = {}): Promise<EtlResult> {
+  const { inTransaction, ...rest } = options;
   const cities = db.export(
     sql`select id, name, row_number() over (partition by name order by population desc, id) = 1 as largest from cities`,
     { format: "csv" },
@@ -49,8 +52,13 @@ export function importObservations(db: Database, file: string, report: string, o
     source: { file, format: "csv", columns },
     tables: { cities: { stream: cities, format: "csv", columns: { id: "INTEGER", name: "VARCHAR", largest: "BOOLEAN" } } },
     transform: checked,
-    target: { database: db, table: "observations", onConflict: { key: ["city_id", "date"], action: "update" } },
+    target: {
+      database: db,
+      table: "observations",
+      onConflict: { key: ["city_id", "date"], action: "update" },
+      ...(inTransaction && { inTransaction }),
+    },
     report,
-    ...options,
+    ...rest,
   });
 }

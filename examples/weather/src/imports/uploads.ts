@@ -21,11 +21,16 @@ export interface Upload {
 }
 
 export interface Uploads {
+  /** Also where an import works: it needs about as much room as the file, which /tmp often has not. */
+  readonly directory: string;
   path(id: string): string;
+  /** Where the report of its bad rows is, until it is in the database. */
+  reportPath(id: string): string;
   /** Refuses what does not fit before it comes. `bytes` is what the client says. @throws 507 */
   requireRoom(bytes: number): Promise<void>;
   /** Writes a stream to disk. When it fails, or breaks off, nothing is left. @throws 507 when the disk is full */
   receive(stream: Readable, signal: AbortSignal): Promise<Upload>;
+  /** Removes the file and its report. */
   remove(id: string): Promise<void>;
 }
 
@@ -35,9 +40,14 @@ const noRoom = (cause?: unknown) => problem(507, "STORAGE_FULL", "There is no ro
 export async function openUploads(directory: string): Promise<Uploads> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const path = (id: string) => join(directory, `${id}.csv`);
-  const remove = (id: string) => rm(path(id), { force: true });
+  const reportPath = (id: string) => join(directory, `${id}.report`);
+  const remove = async (id: string) => {
+    for (const one of [path(id), reportPath(id)]) await rm(one, { force: true });
+  };
   return {
+    directory,
     path,
+    reportPath,
     remove,
     async requireRoom(bytes) {
       const { bavail, bsize } = await statfs(directory);
@@ -58,19 +68,17 @@ export async function openUploads(directory: string): Promise<Uploads> {
   };
 }
 
-/** Removes what a process left that was killed during an upload: old files that no import waits for. */
+/** Removes what a process left that was killed during an upload or at the end of an import: old files that no import waits for. */
 export async function removeStrayUploads(db: Database, directory: string, nowMs: number): Promise<void> {
-  const ids = (await readdir(directory)).flatMap((name) => /^([\da-f-]{36})\.csv$/.exec(name)?.[1] ?? []);
+  const files = (await readdir(directory)).flatMap((name) => {
+    const [, id] = /^([\da-f-]{36})\.(?:csv|report)$/.exec(name) ?? [];
+    return id === undefined ? [] : [{ id, path: join(directory, name) }];
+  });
+  const ids = files.map(({ id }) => id);
   const waiting = await db.many(sql<{ id: string }>`select id from imports where id = any(${ids}::uuid[]) and finished_at is null`);
   const wanted = new Set(waiting.map(({ id }) => id));
-  for (const id of ids) {
-    const path = join(directory, `${id}.csv`);
-    const age =
-      nowMs -
-      (await stat(path).then(
-        ({ mtimeMs }) => mtimeMs,
-        () => nowMs,
-      ));
-    if (!wanted.has(id) && age > strayAfterMs) await rm(path, { force: true });
+  for (const { id, path } of files) {
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: nowMs })); // another process has removed it
+    if (!wanted.has(id) && nowMs - mtimeMs > strayAfterMs) await rm(path, { force: true });
   }
 }

@@ -21,6 +21,9 @@ export const observations: DataSet = {
         ${column(lines, 4)}::float8[],
         ${column(lines, 5)}::float8[],
         ${column(lines, 6)}::text[])`);
+    // The program rolls them up when it is up: see main.ts.
+    await tx.query(sql`
+      insert into months_to_roll_up select distinct city_id, date_trunc('month', date)::date from observations on conflict do nothing`);
     await tx.query(sql`analyze observations`);
     onProgress(lines.length, lines.length);
     return lines.length;
