@@ -142,7 +142,7 @@ function sendBody(exchange: Exchange, body: string | Buffer, defaultType: string
 
 export function sendBytes(exchange: Exchange, bytes: string | Buffer): void {
   exchange.answer();
-  exchange.bytes = typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length;
+  exchange.sent = bytes;
   exchange.reply.send(bytes);
 }
 
@@ -215,7 +215,7 @@ export function sendFailureDocument(exchange: Exchange, failure: Failure): void 
   reply.header("cache-control", "no-store"); // 404, 405 and 410 are cacheable by default (RFC 9110 § 15.1)
   reply.header("content-type", "application/problem+json");
   const body = Buffer.from(JSON.stringify(problemDocument(failure, pathOf(request.url), requestId)));
-  exchange.bytes = body.length;
+  exchange.sent = body;
   reply.code(failure.status).send(body);
 }
 

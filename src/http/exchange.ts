@@ -15,7 +15,7 @@ import type { CompiledEndpoint } from "./compile.ts";
 import { httpErrors } from "./errors.ts";
 import { type Kit, setCommonHeaders } from "./kit.ts";
 import { type MultipartPart, multipartParts } from "./multipart.ts";
-import { report } from "./report.ts";
+import { isReported, report } from "./report.ts";
 import { pathOf } from "./validation/request-input.ts";
 
 const exchangeKey: unique symbol = Symbol("millrace.exchange");
@@ -51,8 +51,8 @@ export class Exchange implements WorkContext {
 
   /** Whether an answer has been decided on. */
   answered = false;
-  /** Bytes of the answer's body; for streams counted on the socket. */
-  bytes = 0;
+  /** The answer's body when it is sent whole: what its bytes are counted of, if somebody hears of them. */
+  sent: string | Buffer | undefined;
   /** Whether the answer was cut because its stream failed. */
   cut = false;
   /** Not worth a line at level info: probes. */
@@ -149,6 +149,13 @@ export class Exchange implements WorkContext {
     this.#socketBytes = () => socket.bytesWritten - before;
   }
 
+  #bytesOf(sent: string | Buffer | undefined): number {
+    if (typeof sent !== "string") return sent?.length ?? 0;
+    // Fastify has counted already.
+    const length = this.reply.getHeader("content-length");
+    return length === undefined ? Buffer.byteLength(sent) : Number(length);
+  }
+
   /** The answer is out, or its client is gone. */
   finish(): void {
     if (this.#finished) return;
@@ -159,9 +166,13 @@ export class Exchange implements WorkContext {
       if (!complete) this.#deadline.abort(httpErrors.create("MILLRACE_HTTP_CLIENT_CLOSED", {}));
       this.#deadline[Symbol.dispose]();
     }
+    const { sent } = this;
+    // The request outlives its answer on an idle connection.
+    this.sent = undefined;
+    if (!isReported(this.kit)) return;
     const status = complete ? raw.statusCode : this.cut ? 500 : 499;
     const durationMs = performance.now() - this.#startedMs;
-    const bytes = this.#socketBytes?.() ?? (complete && raw.req.method !== "HEAD" ? this.bytes : 0);
+    const bytes = this.#socketBytes?.() ?? (complete && raw.req.method !== "HEAD" ? this.#bytesOf(sent) : 0);
     const { requestId, principalId } = this;
     const { method, url } = this.request;
     const route = this.target?.endpoint.path;

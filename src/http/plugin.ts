@@ -91,12 +91,14 @@ function translate(error: FastifyError, request: FastifyRequest, target: Compile
 
 function addRoute(fastify: FastifyInstance, kit: Kit, target: CompiledEndpoint): void {
   const { method, path, bodyLimit } = target.endpoint;
+  // Whoever keeps nothing is not asked.
+  const answers = typeof target.cachePlan === "string" ? undefined : kit.answers;
   fastify.route({
     method,
     url: path,
     ...(bodyLimit !== undefined && { bodyLimit }),
     onRequest: (request, reply, done) => {
-      if (kit.answers?.answer(target, request, reply)) kit.lane?.invite(request.raw);
+      if (answers?.answer(target, request, reply)) kit.lane?.invite(request.raw);
       else arrive(new Exchange(kit, target, request, reply), done);
     },
     handler: (request) => work(exchangeOf(request)!),

@@ -64,7 +64,7 @@ function send(kit: Kit, request: FastifyRequest, reply: FastifyReply, prepared: 
     prepared.encoded.set(coding, body);
     reply.header("content-encoding", coding);
   }
-  exchange.bytes = body.length;
+  exchange.sent = body;
   reply.headers(prepared.headers).header("vary", "accept-encoding").header("cache-control", "no-cache");
   exchange.answer();
   reply.send(body);

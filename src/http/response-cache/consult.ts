@@ -22,6 +22,7 @@ import { digestOf } from "./etag.ts";
 import { Fill } from "./fill.ts";
 import { keyOf } from "./key.ts";
 import type { CachePlan } from "./plan.ts";
+import type { CacheOff } from "./policy.ts";
 import { sendEntry } from "./send-entry.ts";
 import { demandOf, withToken } from "./tokens.ts";
 
@@ -38,7 +39,11 @@ export interface ResponseCache {
   readonly notAsked: string;
   readonly noEndpoint: string;
   readonly refused: string;
+  /** Of answers to a GET of an endpoint that is not cached, by why it is not. */
+  readonly off: ReadonlyMap<string, string>;
 }
+
+const offReasons: readonly CacheOff[] = ["off", "auth", "method", "stream"];
 
 export const createResponseCache = (
   cache: Cache,
@@ -54,6 +59,7 @@ export const createResponseCache = (
     notAsked: notAsked(name),
     noEndpoint: bypassed(name, "no-endpoint"),
     refused: bypassed(name, "refused"),
+    off: new Map(offReasons.map((why) => [why, bypassed(name, why)])),
   });
 
 /** Answers a GET or HEAD without the cache. */
@@ -89,7 +95,7 @@ export function consult(exchange: Exchange, responseCache: ResponseCache, direct
 }
 
 function goPast(exchange: Exchange, responseCache: ResponseCache, why: string, direct: Direct): void {
-  setCacheStatus(exchange, bypassed(responseCache.name, why));
+  setCacheStatus(exchange, responseCache.off.get(why) ?? bypassed(responseCache.name, why));
   publish(exchange, { state: "bypass", tier: undefined, refusal: undefined, stored: false, reason: why });
   direct(exchange);
 }
