@@ -1,5 +1,6 @@
 // The cache as its users see it. docs/cache.md explains it; create-cache.ts has an entry's life.
 
+import type { Deadline, Ending } from "../concurrency/index.ts";
 import type { Closeable, Duration } from "../core/index.ts";
 import type { Demand, Findings, Ledger, Refusal } from "./ledger.ts";
 import type { MemoryTierStats } from "./memory.ts";
@@ -44,6 +45,8 @@ export interface FillTools {
   keepFor(ttl: Duration): void;
   /** Aborts at the hard timeout, and when nobody waits any more. */
   readonly signal: AbortSignal;
+  /** The same, for those who have no need of a signal: it costs as much as the rest of a miss. */
+  readonly deadline: Deadline;
 }
 
 export type Fill<Value> = (tools: FillTools) => Value | Promise<Value>;
@@ -78,8 +81,8 @@ export interface ReadOptions<Value> {
   readonly codec?: Codec<Value>;
   /** For one reader only: writes that the answer must reflect. */
   readonly demand?: Demand | undefined;
-  /** Ends the caller's wait, not the fill that others wait for too. */
-  readonly signal?: AbortSignal | undefined;
+  /** Ends the caller's wait, not the fill that others wait for too. A deadline costs less than a signal. */
+  readonly signal?: Ending | undefined;
   /**
    * What is fresh for less than this from now on is made anew, by one process of those that share a store, and waited for without the soft
    * timeout. When that fails it is given all the same, as stale. For whoever warms a cache before others ask. Default: "0s".

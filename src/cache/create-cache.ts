@@ -15,6 +15,7 @@
 // down: fill. It is one per key. Who comes while it runs joins it, unless the ledger says that its answer could miss what the caller must see;
 // who joined after the fill began to read gets its answer only if the ledger still stands by it at the end, else that of the next.
 
+import { type Ending, onEnding } from "../concurrency/index.ts";
 import { type Clock, type Duration, coreErrors, formatDuration, parseDuration, resolveOptions } from "../core/index.ts";
 import type { Cache, CachePolicy, CacheStats, Codec, Fill, Outcome, ReadOptions, Why } from "./cache.ts";
 import { cacheInvalidationChannel, cacheRefusalChannel } from "./channels.ts";
@@ -74,7 +75,7 @@ interface Ask {
   readonly fill: Fill<unknown>;
   readonly codec: Codec<unknown> | undefined;
   readonly demand: Demand | undefined;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: Ending | undefined;
   readonly admit: ReadOptions<unknown>["admit"];
   readonly freshForMs: number;
   /** What stood in memory. */
@@ -470,9 +471,10 @@ class TieredCache implements Cache {
     const { policy, signal } = ask;
     let fallback = ask.stood;
     let softTimer: Disposable | undefined;
+    let stopListening: (() => void) | undefined;
     const done = (): void => {
       softTimer?.[Symbol.dispose]();
-      signal?.removeEventListener("abort", onAbort);
+      stopListening?.();
     };
     const serveStale = (reason: string | undefined): boolean => {
       const stale = fallback && this.#stale<Value>(fallback, ask, reason);
@@ -494,10 +496,10 @@ class TieredCache implements Cache {
         else softTimer = this.#clock.timer(policy.softTimeoutMs, onSoftTimeout);
       }
     };
-    const onAbort = (): void => {
+    const onAbort = (reason: unknown): void => {
       done();
       if (flight.leave(waiter)) this.#abandon(flight);
-      reject(signal!.reason);
+      reject(reason);
     };
     const again = (): void => {
       done();
@@ -522,7 +524,7 @@ class TieredCache implements Cache {
         arm();
       },
     };
-    signal?.addEventListener("abort", onAbort, { once: true });
+    stopListening = signal && onEnding(signal, onAbort);
     flight.add(waiter);
     arm();
     return promise;

@@ -35,14 +35,14 @@ class Tools implements FillTools {
   readonly names: string[] = [];
   dontKeepReason: string | undefined;
   keepForMs: number | undefined;
-  readonly #deadline: Deadline;
+  readonly deadline: Deadline;
 
   constructor(deadline: Deadline) {
-    this.#deadline = deadline;
+    this.deadline = deadline;
   }
 
   get signal(): AbortSignal {
-    return this.#deadline.signal; // created when somebody asks for it
+    return this.deadline.signal; // created when somebody asks for it
   }
 
   depends(...names: readonly string[]): void {

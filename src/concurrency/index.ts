@@ -1,4 +1,4 @@
-export { type Ending, type WaitOptions, type Waiter, endingOf, startWaiting } from "./abortable.ts";
+export { type Ending, type WaitOptions, type Waiter, endingOf, onEnding, startWaiting } from "./abortable.ts";
 export * from "./channel.ts";
 export * from "./channels.ts";
 export {

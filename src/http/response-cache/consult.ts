@@ -11,6 +11,7 @@
 import { Readable } from "node:stream";
 import { serialize } from "node:v8";
 import type { Cache, Demand, Fill as CacheFill, Findings, ReadOptions } from "../../cache/index.ts";
+import type { Deadline } from "../../concurrency/index.ts";
 import { sendFailure, sendResult } from "../answer.ts";
 import { responseCacheChannel } from "../channels.ts";
 import type { Exchange } from "../exchange.ts";
@@ -160,8 +161,8 @@ class Consultation implements ReadOptions<FilledAnswer> {
   }
 
   /** The client's own end; a hit has none. */
-  get signal(): AbortSignal {
-    return this.#exchange.signal;
+  get signal(): Deadline {
+    return this.#exchange.deadline;
   }
 
   readonly admit = (findings: Findings): string | undefined => {

@@ -67,8 +67,8 @@ export class Fill implements WorkContext, RequestInput {
     this.principalId = plan.scope === "user" ? exchange.principalId : undefined;
     this.tenant = exchange.tenant;
     this.trace = exchange.trace;
-    const { fillTimeoutMs } = plan;
-    this.deadline = new Deadline({ timeoutMs: fillTimeoutMs === Infinity ? undefined : fillTimeoutMs, parent: tools.signal });
+    // Its time is the cache's hard timeout, which follows from the endpoint's deadline.
+    this.deadline = new Deadline({ parent: tools.deadline });
     this.head = new RecordedHead(commonHeaders);
   }
 

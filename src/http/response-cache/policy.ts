@@ -68,8 +68,6 @@ export interface ResolvedCachePolicy {
   readonly cacheControl: string;
   /** Whether answers are kept that were read from nothing that is followed: somebody has said how long, or by what name they go. */
   readonly keepsUnfollowed: boolean;
-  /** How long a fill may take, whoever waits for it; Infinity: as long as the cache allows. */
-  readonly fillTimeoutMs: number;
 }
 
 /** What holds for GET endpoints without `auth` that say nothing. */
@@ -170,6 +168,5 @@ export function resolveEndpointCache(declared: unknown, facts: CachedEndpointFac
     negativeTtlMs,
     cacheControl: resolved.cacheControl ?? (scope === "public" ? "no-cache" : "private, no-cache"),
     keepsUnfollowed: policy.ttl !== undefined || policy.depends !== undefined,
-    fillTimeoutMs,
   });
 }
