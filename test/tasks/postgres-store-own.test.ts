@@ -59,6 +59,22 @@ const scans = async (database: Database): Promise<number> => {
   return count;
 };
 
+test("functions that are kept from scanning are not compiled for what a scan would seem to cost", async () => {
+  await using scratch = await testDatabase();
+  await using database = await createDatabase({ url: scratch.url });
+  await using store = postgresTaskStore({ database });
+  await store.setup();
+  const { rows } = await database.query(
+    sql<{ name: string; jit: boolean }>`
+      select proname as name, 'jit=off' = any (proconfig) as jit from pg_proc where 'enable_seqscan=off' = any (proconfig)`,
+  );
+  assert.notEqual(rows.length, 0);
+  assert.deepEqual(
+    rows.filter(({ jit }) => !jit),
+    [],
+  );
+});
+
 test("plans that were made while the tables were empty go by the indexes when they are not", async () => {
   await using scratch = await testDatabase();
   // One connection, so that every statement meets the plans of before.

@@ -144,7 +144,12 @@ suite("the program", () => {
     assert.match(said[0]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; fwd=uri-miss; stored; ttl=\d/i);
     assert.match(said[1]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; hit; ttl=-\d+; detail=expired\nage: [3-9]/i);
     assert.match(said[2]!, /^HTTP\/1.1 503 Service Unavailable\n(?:cache-status: .*\n)?retry-after: \d+\n.*New York/is);
-    assert.match(said[3]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; (?:fwd=stale; stored|hit; ttl=\d)/i);
+    // On a busy machine the old one may be quicker than the API once more.
+    assert.match(said[3]!, /^HTTP\/1.1 200 OK\ncache-status: forecasts; (?:fwd=stale; stored|hit; ttl=\d|hit; .*expired)/i);
+    await until("it is fetched anew", async () => {
+      const { headers } = await fetch(`${url}/cities/5809844/forecast`);
+      return /^forecasts; (?:fwd=stale; stored|hit; ttl=\d)/.test(headers.get("cache-status")!);
+    });
     program.child.kill("SIGINT");
     assert.deepEqual(await program.ended, { code: 0, signal: null });
   });

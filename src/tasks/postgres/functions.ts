@@ -20,8 +20,11 @@ const keyedLock = 5;
 /** Keys that one fetch looks at. The next one goes on behind them, so that a queue of more keys is seen in turn. */
 const keysPerFetch = 200;
 
-/** For functions that look things up one by one: by an index each, in the order in which they are asked for. */
-const byProbe = "set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off";
+/**
+ * For functions that look things up one by one: by an index each, in the order in which they are asked for. A plan that has to scan
+ * all the same then seems so expensive that PostgreSQL would compile it (jit), at every call, for a tenth of a second and more.
+ */
+const byProbe = "set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off";
 
 /**
  * For functions that take lists: the rows by `id = any (list)`, then hash joins with what the list says of them. Nested loops over lists take

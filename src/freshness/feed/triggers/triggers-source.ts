@@ -68,11 +68,14 @@ class TriggersSource implements Source {
   async run(publish: (batch: Batch) => Promise<void>, signal: AbortSignal): Promise<void> {
     const session = await this.#setup.connect("relay");
     try {
-      // The log's rows are few and its statistics old: the index is always right.
-      await session.query("select set_config('enable_seqscan', 'off', false)");
+      // The log's rows are few and its statistics old: the index is always right, and compiling (jit) never pays.
+      await session.query("select set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)");
       const upkeep = await this.#setup.connect("relay upkeep");
       try {
-        await upkeep.query("select set_config('enable_seqscan', 'off', false), set_config('synchronous_commit', 'off', false)");
+        await upkeep.query(
+          `select set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+                  set_config('synchronous_commit', 'off', false)`,
+        );
         await relay({ setup: this.#setup, session, upkeep, pause: this.#pause, publish }, signal);
       } finally {
         await upkeep.close();
