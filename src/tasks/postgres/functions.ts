@@ -30,7 +30,7 @@ const byProbe = "set enable_seqscan = off set enable_hashjoin = off set enable_m
  * For functions that take lists: the rows by `id = any (list)`, then hash joins with what the list says of them. Nested loops over lists take
  * their product. Conditions must fit no other index: statistics that call the table empty make a scan of any of them look cheap.
  */
-const byList = "set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off";
+const byList = "set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set jit = off";
 
 const priorities = "(values (0::smallint), (1::smallint), (2::smallint), (3::smallint)) p (rank)";
 
@@ -211,7 +211,7 @@ export const functionStatements: readonly string[] = [
      p_id uuid, p_queue text, p_name text, p_input json, p_meta json, p_priority smallint, p_delay_ms float8, p_at_ms float8,
      p_key text, p_max integer, p_group uuid)
    returns boolean
-   language plpgsql set enable_seqscan = off as $enqueue$
+   language plpgsql set enable_seqscan = off set jit = off as $enqueue$
    #variable_conflict use_column
    declare
      due timestamptz := coalesce(to_timestamp(p_at_ms / 1000), clock_timestamp() + p_delay_ms * interval '1 millisecond');
