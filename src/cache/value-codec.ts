@@ -33,8 +33,11 @@ export function decodeValue(codecId: number, bytes: Uint8Array, codec: Codec<unk
   switch (codecId) {
     case codecIds.bytes:
       return new Uint8Array(bytes); // a copy: the bytes around it would live as long
-    case codecIds.buffer:
-      return Buffer.from(bytes);
+    case codecIds.buffer: {
+      const copy = Buffer.allocUnsafeSlow(bytes.byteLength); // not of Buffer's pool, for the same reason
+      copy.set(bytes);
+      return copy;
+    }
     case codecIds.utf8:
       return buffer.toString("utf8");
     case codecIds.utf16:

@@ -3,7 +3,6 @@
 import { type Endpoint } from "./endpoint.ts";
 import { httpErrors } from "./errors.ts";
 import { type MultipartLimits, resolveMultipartLimits } from "./multipart.ts";
-import { isForAuthorized } from "./response-cache/fill.ts";
 import { type CachePlan, createCachePlan } from "./response-cache/plan.ts";
 import type { CacheOff } from "./response-cache/policy.ts";
 import { contentTypesKeyword, keysetOrder } from "./schemas.ts";
@@ -49,7 +48,7 @@ export function compileEndpoint(endpoint: Endpoint, checkResponses: boolean): Co
         checkResponses && response && !(contentTypesKeyword in response)
           ? compileValidator(strictSchema(response), "body")
           : undefined,
-      cachePlan: typeof cache === "string" ? cache : createCachePlan(cache, isForAuthorized(cache.cacheControl)),
+      cachePlan: typeof cache === "string" ? cache : createCachePlan(cache),
       multipartLimits: multipart && resolveMultipartLimits(endpoint.route, multipart),
     };
   } catch (error) {

@@ -436,3 +436,21 @@ test("a request with a body, or one of HTTP/1.0, is answered by the same entry",
   });
   assert.equal(status, 200);
 });
+
+test("a kept body keeps no more memory alive than its own bytes, which are those that were said", async () => {
+  const bodies = { ascii: "a line\n".repeat(100), latin: "Zürich\n".repeat(100), wide: "京都 🗻\n".repeat(100) };
+  const bytes = Buffer.from(bodies.wide);
+  await using app = await start([
+    ...Object.entries(bodies).map(([name, body]) => endpoint(`GET /${name}` as "GET /x", { cache: { ttl: "1h" } }, () => body)),
+    endpoint("GET /bytes", { cache: { ttl: "1h" } }, () => bytes),
+  ]);
+  for (const [name, body] of Object.entries({ ...bodies, bytes: bodies.wide })) {
+    for (const state of ["fwd=uri-miss", "hit"]) {
+      const answer = await send(`${app.url}/${name}`);
+      assert.ok(statusOf(answer).includes(state), `${name}: ${statusOf(answer)}`);
+      assert.equal(answer.body.toString(), body, name);
+    }
+    const { body: kept } = app.cache.peek<{ readonly body: Buffer }>(`http:1.0.0:/${name}`)!.value;
+    assert.equal(kept.buffer.byteLength, Buffer.byteLength(body), name);
+  }
+});

@@ -16,18 +16,11 @@ import { failureOf } from "../problem-table.ts";
 import { type RequestInput, readInput } from "../validation/request-input.ts";
 import { type FilledAnswer, PersonalAnswer, RefusedRequest, ResponseEntry } from "./entry.ts";
 import { digestOf, isEtag } from "./etag.ts";
-import type { CachePlan } from "./plan.ts";
+import { type CachePlan, saidBy, says, variesBy } from "./plan.ts";
 import { RecordedHead, recordedReply } from "./recorded-reply.ts";
 
 /** Successes that may be kept. 202 and 206 speak of this request. */
 const keptStatuses = new Set([200, 203, 204]);
-
-/** Whether a Cache-Control header has one of these directives, with or without a value. */
-const says = (header: string, pattern: RegExp): boolean => header.split(",").some((directive) => pattern.test(directive.trim()));
-
-/** RFC 9111 § 3.5: such an answer may be stored for, and go to, requests with Authorization. */
-export const isForAuthorized = (cacheControl: string): boolean =>
-  says(cacheControl, /^(?:public|must-revalidate|s-maxage)(?:$|[\s=])/i);
 
 /** RFC 9111 § 1.2.2: a number of seconds that is too large for a cache counts as 2^31. */
 const mostSeconds = 2 ** 31;
@@ -35,6 +28,17 @@ const mostSeconds = 2 ** 31;
 /** The seconds of an Age header; anything else is none. */
 const ageOf = (header: string | undefined): number =>
   header !== undefined && /^\d+$/.test(header) ? Math.min(Number(header), mostSeconds) : 0;
+
+/**
+ * A copy, for the handler may keep and change what it returned. Not of Buffer's pool: an entry would keep all of its 64 KB alive, of which nobody
+ * knows. What is ASCII needs no encoding.
+ */
+function keptBytes(body: string | Buffer): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(body));
+  if (typeof body === "string") bytes.write(body, bytes.length === body.length ? "latin1" : "utf8");
+  else body.copy(bytes);
+  return bytes;
+}
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
@@ -173,21 +177,21 @@ export class Fill implements WorkContext, RequestInput {
     const rendered = status === 204 || status === 304 ? undefined : renderResult(exchange.target!, exchange.request.url, result);
     if (rendered?.links !== undefined) head.set("link", rendered.links);
     if (rendered && !head.headers.has("content-type")) head.set("content-type", rendered.type);
-    if (!head.headers.has("cache-control")) head.set("cache-control", plan.cacheControl);
-    const cacheControl = head.text("cache-control")!;
+    const cacheControl = head.text("cache-control");
+    if (cacheControl === undefined) head.set("cache-control", plan.cacheControl);
+    const said = cacheControl === undefined ? plan.said : saidBy(cacheControl);
     const compressible =
       rendered !== undefined &&
       endpoint.compress &&
       isCompressible(head.text("content-type")!) &&
       !head.headers.has("content-encoding") &&
-      !says(cacheControl, /^no-transform$/i);
-    const vary = [head.text("vary"), ...plan.vary, compressible ? "accept-encoding" : undefined];
-    // A copy: the handler may keep and change what it returned.
-    const body = rendered ? Buffer.from(rendered.body as string) : Buffer.alloc(0);
+      !said.noTransform;
+    const varies = head.text("vary");
+    const body = rendered ? keptBytes(rendered.body) : Buffer.alloc(0);
     const given = head.text("etag");
     head.headers.delete("etag");
     head.headers.delete("vary");
-    const forAuthorized = isForAuthorized(cacheControl);
+    const { forAuthorized } = said;
     if (forAuthorized) plan.takesAuthorized = true;
     if (!keptStatuses.has(status)) this.#tools.dontKeep(`the status is ${status}`);
     else this.#respectRequest(forAuthorized);
@@ -196,7 +200,7 @@ export class Fill implements WorkContext, RequestInput {
       headers: head.kept(),
       body,
       etag: rendered && (given !== undefined && isEtag(given) ? given : `"${digestOf(body)}"`),
-      vary: [...new Set(vary.flatMap((names) => names?.split(",") ?? []).map((name) => name.trim().toLowerCase()))].join(", "),
+      vary: varies === undefined ? plan.varies[compressible ? "encoded" : "plain"] : variesBy(varies, plan.vary, compressible),
       compressible,
       forAuthorized,
       age: ageOf(head.text("age")),

@@ -75,13 +75,14 @@ export class RecordedHead {
    * @throws ERR_INVALID_HTTP_TOKEN, ERR_INVALID_CHAR, as Node does when an answer with such a header is sent: kept heads go out as bytes
    */
   kept(): StoredHeader[] {
-    return [...this.headers]
-      .filter(([name]) => !notKept.has(name))
-      .map(([name, values]) => {
-        validateHeaderName(name);
-        for (const value of values) validateHeaderValue(name, value);
-        return { name, values };
-      });
+    const kept: StoredHeader[] = [];
+    for (const [name, values] of this.headers) {
+      if (notKept.has(name)) continue;
+      validateHeaderName(name);
+      for (const value of values) validateHeaderValue(name, value);
+      kept.push({ name, values });
+    }
+    return kept;
   }
 }
 
