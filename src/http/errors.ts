@@ -148,6 +148,12 @@ export const httpErrors = defineErrors({
     retryable: false,
     message: () => "A stored password hash is not an argon2id string in PHC format. Store what hashPassword() returns, unchanged.",
   },
+  MILLRACE_HTTP_FILES_UNREADABLE: {
+    when: "A directory of static files cannot be read, or has more files than it may have.",
+    next: "Correct the directory that staticFiles() is given, or its maxFiles.",
+    retryable: false,
+    message: (d: { path: string; reason: string }) => `The static files in ${d.path} cannot be served: ${d.reason}.`,
+  },
   MILLRACE_HTTP_CLIENT_CLOSED: {
     when: "The client closed the connection before the answer was complete; what was running for it has been cancelled.",
     next: "Nothing to do: nobody waits for the answer.",

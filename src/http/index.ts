@@ -33,3 +33,5 @@ export {
 } from "./response-cache/policy.ts";
 export { cacheHeaders } from "./response-cache/cache-status.ts";
 export { type CacheTokens, freshnessTokenHeader, maxTokenLength } from "./response-cache/tokens.ts";
+export { type StaticFiles, staticFiles } from "./static-files/static-files.ts";
+export type { StaticFilesOptions } from "./static-files/options.ts";

@@ -96,6 +96,8 @@ export interface WeatherSettings {
   readonly forecastCache?: CacheOptions;
   /** Takes uploads in this directory, and works on them. Default: it does not. */
   readonly uploadDir?: string;
+  /** Another page for people. */
+  readonly page?: string;
 }
 
 /** The service on `databaseUrl`, whose tables it makes, with a cache as its main.ts makes it. */
@@ -115,6 +117,7 @@ export async function serve(databaseUrl: string, settings: WeatherSettings = {})
     database,
     forecasts,
     ...(imports && { imports }),
+    ...(settings.page !== undefined && { page: settings.page }),
     cache,
     cacheTokens,
     logger: false,

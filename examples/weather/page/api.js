@@ -29,7 +29,7 @@ export async function ask(path, { method = "GET", body, signed = false, signal }
   let response;
   let text;
   try {
-    response = await fetch(path, { method, headers, signal, cache: "no-store", ...(body && { body: JSON.stringify(body) }) });
+    response = await fetch(path, { method, headers, signal, ...(body && { body: JSON.stringify(body) }) });
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;

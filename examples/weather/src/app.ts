@@ -25,9 +25,11 @@ export interface WeatherOptions extends Pick<AppOptions, "cache" | "cacheTokens"
   readonly welcome?: WelcomeTask;
   /** Counts whose forecasts are asked for. Absent: nobody does. */
   readonly reads?: ReadCounts;
+  /** Where the page for people lies. Default: ../page. */
+  readonly page?: string;
 }
 
-export function createWeather({ forecasts, imports, welcome, reads, ...options }: WeatherOptions): App {
+export function createWeather({ forecasts, imports, welcome, reads, page, ...options }: WeatherOptions): App {
   return createApp({
     title: "Weather",
     endpoints: [
@@ -39,7 +41,7 @@ export function createWeather({ forecasts, imports, welcome, reads, ...options }
       ...(imports ? importEndpoints(imports) : []),
       ...reportReadEndpoints,
       ...reportWriteEndpoints,
-      ...pageEndpoints,
+      ...pageEndpoints(page),
     ],
     ...options,
   });

@@ -229,10 +229,10 @@ class Consultation implements ReadOptions<FilledAnswer> {
     if (!isOwn && this.#plan.scope === "public" && !isFor(outcome, exchange))
       return goPast(exchange, this.#responseCache, "authorization", this.#direct);
     this.#note(outcome);
-    if (isOwn && !stored) return withToken(exchange, this.#fill!, () => sendEntry(exchange, value, outcome));
+    if (isOwn && !stored) return withToken(exchange, this.#fill!, () => void sendEntry(exchange, value, outcome));
     if (stored && this.#plan.scope === "public" && value.failure === undefined)
       exchange.kit.answers?.learn(exchange.request, exchange.target!, this.#plan, this.#key);
-    sendEntry(exchange, value, outcome);
+    void sendEntry(exchange, value, outcome);
   }
 
   #note(outcome: AnswerOutcome): void {

@@ -20,8 +20,12 @@ import type { AnswerOutcome, ResponseEntry } from "./entry.ts";
 import { describesBody } from "./head.ts";
 import { type Variant, codingOf } from "./variants.ts";
 
-/** Sends an entry's bytes, or says that the client has them already. */
-export function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, stored, ageMs }: AnswerOutcome): void {
+/** Sends an entry's bytes, or says that the client has them already. A promise: they have to be encoded first; it does not reject. */
+export function sendEntry(
+  exchange: Exchange,
+  entry: ResponseEntry,
+  { state, stored, ageMs }: Pick<AnswerOutcome, "state" | "stored" | "ageMs">,
+): void | Promise<void> {
   const { reply, request } = exchange;
   if (exchange.answered || reply.sent) return;
   const again = state === "hit" || state === "stale";
@@ -53,7 +57,7 @@ export function sendEntry(exchange: Exchange, entry: ResponseEntry, { state, sto
   }
   const variant = again || stored ? (variants.now(negotiated, again) ?? variants.made(negotiated)) : variants.once(negotiated);
   if (!(variant instanceof Promise)) return sendVariant(exchange, variant);
-  variant.then(
+  return variant.then(
     (made) => {
       if (!exchange.answered) sendVariant(exchange, made);
     },
