@@ -30,6 +30,8 @@ export interface Database extends Queryable, Closeable {
   stream<Row>(statement: Sql<Row>, options?: StreamOptions): AsyncIterable<Row>;
   /** Rows as bytes in NDJSON, JSON or CSV. See docs/streaming-export.md. */
   export(statement: Sql, options: ExportOptions): ExportStream;
+  /** Whether this code runs inside of a transaction of this database: then only its `tx` is of use, or outsideTransaction(). */
+  readonly insideTransaction: boolean;
   /** Runs `work` as if it were outside of the transaction around it, on other connections. */
   outsideTransaction<Result>(work: () => Promise<Result>): Promise<Result>;
   /** The key that signs keyset cursors: the option, or one kept in the database. */
@@ -68,6 +70,11 @@ class PostgresDatabase extends Runner implements Database {
     return exportFrom(() => this.pool.lease(), statement, options);
   }
 
+  get insideTransaction(): boolean {
+    const tx = this.#transactions.getStore();
+    return tx !== undefined && !tx.ended;
+  }
+
   outsideTransaction<Result>(work: () => Promise<Result>): Promise<Result> {
     return this.#transactions.run(undefined, work);
   }
@@ -100,10 +107,7 @@ class PostgresDatabase extends Runner implements Database {
 
   /** Inside a transaction, a statement on this handle would not see its writes and could wait for its locks forever. */
   #refusedInside(): Promise<never> | undefined {
-    const tx = this.#transactions.getStore();
-    return tx === undefined || tx.ended
-      ? undefined
-      : Promise.reject(databaseErrors.create("MILLRACE_DATABASE_TRANSACTION_OPEN", {}));
+    return !this.insideTransaction ? undefined : Promise.reject(databaseErrors.create("MILLRACE_DATABASE_TRANSACTION_OPEN", {}));
   }
 
   async #loadSecret(): Promise<Buffer> {

@@ -41,6 +41,7 @@ import type {
 } from "../store.ts";
 import { Calls, translated } from "./calls.ts";
 import { type EnqueueStatement, batchJson, manyTasks, oneTask, tasksPerStatement } from "./enqueue.ts";
+import { Gathering } from "./gathering.ts";
 import { groupResultOf, groupResultsStatement, listStatement, recordOf, showStatement } from "./records.ts";
 import { setUpTables } from "./setup.ts";
 import { Listening, Notifier } from "./wake-ups.ts";
@@ -94,6 +95,7 @@ class PostgresTaskStore implements TaskStore {
   readonly name = "postgresql";
   readonly #database: Database;
   readonly #calls: Calls;
+  readonly #gathering: Gathering;
   readonly #notifier: Notifier;
   readonly #listening: Listening;
   readonly #lifecycle = createLifecycle("the task store");
@@ -111,6 +113,7 @@ class PostgresTaskStore implements TaskStore {
     );
     this.#database = database;
     this.#calls = new Calls(database, timeout, clock);
+    this.#gathering = new Gathering(async (each) => each.outcomes(await this.#calls.rows("enqueue", each.statement)));
     this.#notifier = new Notifier(this.#calls, clock);
     this.#listening = new Listening(database, clock);
     this.#lifecycle.add("the notifier", () => this.#notifier.close());
@@ -127,9 +130,17 @@ class PostgresTaskStore implements TaskStore {
     const { tasks, groups } = batch;
     const [only] = tasks;
     if (only === undefined) return [];
+    const { in: transaction } = options;
     const statements: EnqueueStatement[] = [];
-    if (tasks.length === 1 && only.unique === undefined && !groups?.length) statements.push(oneTask(only));
-    else {
+    if (tasks.length === 1 && only.unique === undefined && !groups?.length) {
+      // Inside of a transaction that is not named, the ordinary way says so.
+      if (transaction === undefined && !this.#database.insideTransaction) {
+        const outcome = await this.#gathering.enqueue(only, currentContext()?.deadline);
+        this.#notifier.ready(only.queue);
+        return [outcome];
+      }
+      statements.push(oneTask(only));
+    } else {
       for (let i = 0; i < tasks.length; i += tasksPerStatement) {
         const part = tasks.slice(i, i + tasksPerStatement);
         statements.push(manyTasks(i === 0 && groups ? { tasks: part, groups } : { tasks: part }));
@@ -139,7 +150,6 @@ class PostgresTaskStore implements TaskStore {
     const tell = (): void => {
       for (const queue of queues) this.#notifier.ready(queue);
     };
-    const { in: transaction } = options;
     if (transaction === undefined) {
       const outcomes = await this.#calls.bounded(
         "enqueue",
