@@ -17,11 +17,15 @@ const kinds = {
   "20 KB of JSON, cached, every request the first": { path: "/list", differs: true },
 } as const;
 
-/** Requests per second and processor time of plain Fastify without plugins, and of the kit with and without its fast lane. */
+/**
+ * Requests per second and processor time of plain Fastify without plugins, of Fastify with plugins for what the kit does to such a request, and of
+ * the kit with and without its fast lane.
+ */
 export async function run({ rounds = 5, seconds, only, profileDir }: BenchOptions): Promise<unknown> {
   await using cleanUp = new AsyncDisposableStack();
   const starts: Record<string, () => Promise<ServerUnderTest>> = {
     Fastify: () => startNodePeer("cached-fastify.ts", ["plain"]),
+    "Fastify + helmet, under-pressure, request id": () => startNodePeer("cached-fastify.ts", ["policies"]),
     millrace: () => startNodePeer("cached-millrace.ts", ["lane"], profileDir),
     "millrace without fast lane": () => startNodePeer("cached-millrace.ts", ["no-lane"], profileDir),
   };
