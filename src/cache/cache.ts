@@ -45,7 +45,7 @@ export interface FillTools {
   keepFor(ttl: Duration): void;
   /** Aborts at the hard timeout, and when nobody waits any more. */
   readonly signal: AbortSignal;
-  /** The same, for those who have no need of a signal: it costs as much as the rest of a miss. */
+  /** The same for those who only listen: a signal is made when somebody asks for it, and this costs none. */
   readonly deadline: Deadline;
 }
 

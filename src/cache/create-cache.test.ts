@@ -186,25 +186,28 @@ suite("createCache", () => {
     assert.equal(clock.pendingTimers, 0);
   });
 
-  test("ends a caller's wait by its signal, and the fill when nobody waits any more", async () => {
-    const { cache, clock } = cacheWith();
-    const gate = new Gate<string>();
-    const [one, two] = [new AbortController(), new AbortController()];
-    const options = (controller: AbortController) => ({ signal: controller.signal });
-    const first = Promise.resolve(cache.read("k", {}, gate.fill, options(one)));
-    const second = Promise.resolve(cache.read("k", {}, gate.fill, options(two)));
-    await turn();
-    const { signal } = gate.calls[0]!.tools;
-    one.abort(new Error("left"));
-    await assert.rejects(first, /left/);
-    assert.equal(signal.aborted, false);
-    two.abort(new Error("left too"));
-    await assert.rejects(second, /left too/);
-    assert.equal(signal.aborted, true);
-    assert.equal(clock.pendingTimers, 0);
-    gate.calls[0]!.resolve("nobody's");
-    assert.equal(await cache.get("k", {}, () => "next"), "next");
-  });
+  for (const kind of ["signal", "deadline"] as const) {
+    test(`ends a caller's wait by its ${kind}, and the fill when nobody waits any more`, async () => {
+      const { cache, clock } = cacheWith();
+      const gate = new Gate<string>();
+      const [one, two] = kind === "signal" ? [new AbortController(), new AbortController()] : [new Deadline(), new Deadline()];
+      const options = (ending: AbortController | Deadline) => ({ signal: ending instanceof Deadline ? ending : ending.signal });
+      const first = Promise.resolve(cache.read("k", {}, gate.fill, options(one)));
+      const second = Promise.resolve(cache.read("k", {}, gate.fill, options(two)));
+      await turn();
+      const { signal, deadline } = gate.calls[0]!.tools;
+      one.abort(new Error("left"));
+      await assert.rejects(first, /left/);
+      assert.deepEqual([signal.aborted, deadline.aborted], [false, false]);
+      two.abort(new Error("left too"));
+      await assert.rejects(second, /left too/);
+      assert.deepEqual([signal.aborted, deadline.aborted], [true, true]);
+      assert.equal(clock.pendingTimers, 0);
+      await assert.rejects(Promise.resolve(cache.read("k", {}, gate.fill, options(two))), /left too/);
+      gate.calls[0]!.resolve("nobody's");
+      assert.equal(await cache.get("k", {}, () => "next"), "next");
+    });
+  }
 
   test("does not share what may not be kept: each caller fills for itself, at the same time", async () => {
     const { cache } = cacheWith();
