@@ -16,7 +16,15 @@ import { median, printTable } from "../harness/rounds.ts";
 
 const requestsPerSecond = 200;
 const idle = "nothing to do";
-const names = [idle, "millrace SQL", "millrace generator", "csv-parse", "DuckDB in the service", "polars"];
+const names = [
+  idle,
+  "millrace SQL",
+  "millrace generator",
+  "csv-parse",
+  "DuckDB in the service",
+  "DuckDB in a worker thread",
+  "polars",
+];
 const flights = fileURLToPath(new URL("../node_modules/vega-datasets/data/flights-3m.parquet", import.meta.url));
 
 interface Measured {
@@ -27,6 +35,8 @@ interface Measured {
   readonly lagP50: number;
   readonly lagP99: number;
   readonly lagMax: number;
+  /** Of monitorEventLoopDelay(). */
+  readonly delayP99: number;
   readonly grewMb: number;
   readonly otherMb: number;
 }
@@ -95,7 +105,18 @@ export async function run({ rounds = 3, only, rows }: BenchOptions): Promise<unk
     const middle = (all: readonly Measured[], what: (one: Measured & { p99: number }) => number) =>
       median((all as readonly (Measured & { p99: number })[]).map(what));
     printTable(
-      ["", "seconds", "CPU, s", "loop late by, ms: p50", "p99", "max", "answer p99, ms", "service grew, MB", "other process, MB"],
+      [
+        "",
+        "seconds",
+        "CPU, s",
+        "loop late by, ms: p50",
+        "p99",
+        "max",
+        "Node's own p99",
+        "answer p99, ms",
+        "service grew, MB",
+        "other process, MB",
+      ],
       [...results].map(([name, all]) => [
         name,
         middle(all, ({ seconds }) => seconds).toFixed(1),
@@ -103,6 +124,7 @@ export async function run({ rounds = 3, only, rows }: BenchOptions): Promise<unk
         middle(all, ({ lagP50 }) => lagP50).toFixed(2),
         middle(all, ({ lagP99 }) => lagP99).toFixed(1),
         Math.max(...all.map(({ lagMax }) => lagMax)).toFixed(0),
+        middle(all, ({ delayP99 }) => delayP99).toFixed(1),
         middle(all, ({ p99 }) => p99).toFixed(1),
         middle(all, ({ grewMb }) => grewMb).toFixed(0),
         middle(all, ({ otherMb }) => otherMb).toFixed(0),
