@@ -75,6 +75,8 @@ export interface Outcome<Value> {
   readonly ageMs: number;
   /** Until it is no longer fresh; negative when stale. */
   readonly remainingMs: number;
+  /** Hashes of what the kept answer depends on, as hashDependencies() makes them; empty for one that is not kept. Not to be changed. */
+  readonly dependencies: Uint32Array;
 }
 
 export interface ReadOptions<Value> {

@@ -558,6 +558,7 @@ class TieredCache implements Cache {
       landing.admitted,
       entry ? nowMs - entry.madeAtMs : 0,
       entry && reason === undefined ? entry.freshUntilMs - nowMs : 0,
+      entry && reason === undefined ? entry.dependencies : noDependencies,
     );
   }
 

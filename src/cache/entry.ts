@@ -90,6 +90,7 @@ class Answer<Value> implements Outcome<Value> {
   readonly admitted: boolean;
   readonly ageMs: number;
   readonly remainingMs: number;
+  readonly dependencies: Uint32Array;
 
   constructor(
     value: Value,
@@ -101,6 +102,7 @@ class Answer<Value> implements Outcome<Value> {
     admitted: boolean,
     ageMs: number,
     remainingMs: number,
+    dependencies: Uint32Array,
   ) {
     this.value = value;
     this.state = state;
@@ -111,6 +113,7 @@ class Answer<Value> implements Outcome<Value> {
     this.admitted = admitted;
     this.ageMs = ageMs;
     this.remainingMs = remainingMs;
+    this.dependencies = dependencies;
   }
 }
 
@@ -157,6 +160,10 @@ class Hit<Value> implements Outcome<Value> {
   get remainingMs(): number {
     return this.#entry.freshUntilMs - this.#nowMs;
   }
+
+  get dependencies(): Uint32Array {
+    return this.#entry.dependencies;
+  }
 }
 
 export const memoryHitOf = <Value>(entry: Entry, nowMs: number): Outcome<Value> => new Hit<Value>(entry, nowMs);
@@ -168,7 +175,18 @@ export const hitOf = <Value>(
   tier: "memory" | "store",
   refusal?: Refusal | "expired",
 ): Outcome<Value> =>
-  new Answer(entry.value as Value, "hit", tier, refusal, true, undefined, true, nowMs - entry.madeAtMs, entry.freshUntilMs - nowMs);
+  new Answer(
+    entry.value as Value,
+    "hit",
+    tier,
+    refusal,
+    true,
+    undefined,
+    true,
+    nowMs - entry.madeAtMs,
+    entry.freshUntilMs - nowMs,
+    entry.dependencies,
+  );
 
 /** The answer of an entry that is not, but may be served. `reason`: why no better one could be had. */
 export const staleOf = <Value>(
@@ -187,6 +205,7 @@ export const staleOf = <Value>(
     true,
     nowMs - entry.madeAtMs,
     Math.min(0, entry.freshUntilMs - nowMs),
+    entry.dependencies,
   );
 
 /** The answer of a fill. */
@@ -198,4 +217,6 @@ export const filledOf = <Value>(
   admitted: boolean,
   ageMs: number,
   remainingMs: number,
-): Outcome<Value> => new Answer(value, state, undefined, refusal, reason === undefined, reason, admitted, ageMs, remainingMs);
+  dependencies: Uint32Array,
+): Outcome<Value> =>
+  new Answer(value, state, undefined, refusal, reason === undefined, reason, admitted, ageMs, remainingMs, dependencies);

@@ -77,6 +77,14 @@ export interface Demand {
   readonly dependencies: Uint32Array;
 }
 
+/** What has been written, as a ledger tells it. */
+export interface LedgerWrites {
+  /** Low and high halves of hashes, as hashDependencies() makes them; one list for each write. */
+  readonly dependencies: readonly Uint32Array[];
+  /** Anything may have been written. */
+  readonly everything: boolean;
+}
+
 export interface Ledger {
   /** Part of every key: answers of another schema, role or database are never found. May change while running. */
   readonly namespace: string;
@@ -99,6 +107,11 @@ export interface Ledger {
    * outcome, hits included; costs a look at the running context. Without a stamp, `reason` says why it is not kept.
    */
   inherit(stamp: Stamp | undefined, dependencies: Uint32Array, reason: string | undefined, answer?: Inherited): void;
+  /**
+   * Tells of what is written anywhere, after it counts here. A listener must be quick and must not throw. Absent: the ledger does not hear
+   * of other processes' writes one by one.
+   */
+  listen?(listener: (written: LedgerWrites) => void): Disposable;
   /** Resolves when every write that was acknowledged anywhere before the call has been applied here. */
   settled(): Promise<void>;
   /** Whether a request that arrives now may share the answer of a fill that began at `order`. */

@@ -4,8 +4,8 @@
 import { randomBytes } from "node:crypto";
 import { resolveOptions } from "../core/index.ts";
 import { CountedReading, inheritInRunningReading, overlaps } from "./counted-reading.ts";
-import { hashDependency } from "./dependency-hash.ts";
-import type { Demand, Inherited, Ledger, Reading, Refusal, Stamp } from "./ledger.ts";
+import { hashDependencies, hashDependency } from "./dependency-hash.ts";
+import type { Demand, Inherited, Ledger, LedgerWrites, Reading, Refusal, Stamp } from "./ledger.ts";
 import { type LocalLedgerOptions, localLedgerChecks, localLedgerDefaults } from "./options.ts";
 import { type Judged, type Versions, createVersions } from "./versions.ts";
 
@@ -14,6 +14,7 @@ class LocalLedger implements Ledger {
   readonly generation: number;
   readonly #versions: Versions;
   readonly #hash = new Uint32Array(2);
+  readonly #listeners = new Set<(written: LedgerWrites) => void>();
   #count = 0;
 
   constructor(namespace: string, generation: number, slots: number) {
@@ -51,6 +52,14 @@ class LocalLedger implements Ledger {
       hashDependency(name, this.#hash, 0);
       this.#versions.bump(this.#hash[0]!, this.#hash[1]!, this.#count);
     }
+    if (this.#listeners.size === 0) return;
+    const written = { dependencies: [hashDependencies(names)], everything: false };
+    for (const listener of this.#listeners) listener(written);
+  }
+
+  listen(listener: (written: LedgerWrites) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   async settled(): Promise<void> {}

@@ -47,6 +47,17 @@ function withSharedAge(cacheControl: string, lifetime: SharedLifetime | undefine
   return [...others, `s-maxage=${lifetime === undefined ? 0 : Math.floor(lifetime.seconds)}`].join(", ");
 }
 
+/** The fields of an answer that these CDNs must not store, whatever `cacheControl` says to others. */
+export function withheldFields(dialects: readonly CdnDialect[], cacheControl: string): Record<string, string> {
+  const fields: Record<string, string> = {};
+  if (isForOneAlone(cacheControl)) return fields;
+  for (const { control } of dialects) {
+    if (control === "s-maxage") fields["cache-control"] = withSharedAge(cacheControl, undefined);
+    else fields[control] = directivesOf(undefined);
+  }
+  return fields;
+}
+
 /** Whether an answer is for one alone by what it says, so that no CDN may have it. */
 export function isForOneAlone(cacheControl: string): boolean {
   const directives = parseDirectives([cacheControl]);

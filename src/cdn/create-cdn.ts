@@ -3,7 +3,7 @@
 import { hashDependencies } from "../cache/index.ts";
 import { type Closeable, resolveOptions } from "../core/index.ts";
 import type { CdnAdapter, CdnDialect } from "./adapter.ts";
-import { type SharedLifetime, answerFields, formatKeys, groupsDialect } from "./answer-fields.ts";
+import { type SharedLifetime, answerFields, formatKeys, groupsDialect, withheldFields } from "./answer-fields.ts";
 import { cdnOverflowChannel } from "./channels.ts";
 import { keyOfAll, keysOf } from "./keys.ts";
 import { type CdnOptions, cdnChecks, cdnDefaults } from "./options.ts";
@@ -30,6 +30,8 @@ export interface Cdn extends Closeable {
     lifetime: SharedLifetime,
     cacheControl?: string,
   ): Record<string, string>;
+  /** The fields of an answer that no CDN may store, because it is not known what it depends on, or a CDN would mix it up with others. */
+  withheldFields(cacheControl?: string): Record<string, string>;
   /**
    * Cache-Group-Invalidation for the answer to a request that changed what depends on these. More than every cache reads: the
    * group of everything.
@@ -98,6 +100,10 @@ class CdnFront implements Cdn {
       const name = this.#adapters.find((adapter) => adapter.dialect === dialect)?.name;
       cdnOverflowChannel.publish({ cdn: name ?? dialect.field, keys: keys.length, mostKeys: dialect.mostKeys });
     });
+  }
+
+  withheldFields(cacheControl = ""): Record<string, string> {
+    return withheldFields(this.#dialects, cacheControl);
   }
 
   groupInvalidation(dependencies: Uint32Array | readonly string[]): string {

@@ -152,4 +152,4 @@ type Durations = "headersTimeout" | "requestTimeout" | "keepAliveTimeout" | "dra
 
 /** The options with their defaults; durations in milliseconds. */
 type ResolvedAppOptions = Required<Pick<AppOptions, WithDefault>> &
-  Pick<AppOptions, "database" | "cacheTokens" | "logger" | "trustProxy"> & { readonly [Name in Durations]: number };
+  Pick<AppOptions, "database" | "cacheTokens" | "cdn" | "logger" | "trustProxy"> & { readonly [Name in Durations]: number };

@@ -2,6 +2,7 @@
 
 import type { Logger, LoggerOptions } from "pino";
 import type { Cache } from "../cache/index.ts";
+import type { Cdn } from "../cdn/index.ts";
 import { type Duration, type OptionChecks, boolean, duration, given, integer, string } from "../core/index.ts";
 import type { Database } from "../database/index.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -43,6 +44,11 @@ export interface PluginOptions {
   readonly cacheName?: string;
   /** Read-your-writes across processes: makes and reads the tokens in Freshness-Token headers. Default: none. */
   readonly cacheTokens?: CacheTokens | undefined;
+  /**
+   * What stands in front, from createCdn(): answers for everybody that the cache keeps are kept there, too, until what they were read from is
+   * written. The app does not close it. Without `cache` it has no effect. Default: none.
+   */
+  readonly cdn?: Cdn | undefined;
   /** Validates answers against their schemas, and answers 500 when they do not match. For development and tests. Default false. */
   readonly checkResponses?: boolean;
   /** Serves /openapi.json, /docs and /docs/problems. Default true. */
@@ -123,6 +129,7 @@ export const pluginChecks = {
     read: (value: string) => (/^[A-Za-z*][A-Za-z0-9:/!#$%&'*+.^_`|~-]{0,99}$/.test(value) ? value : undefined),
   },
   cacheTokens: given<CacheTokens>("an object with issue() and read()"),
+  cdn: given<Cdn>("a Cdn from createCdn()"),
   checkResponses: boolean,
   docs: boolean,
   health: boolean,

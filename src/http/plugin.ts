@@ -5,6 +5,8 @@
 
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
+import type { Cache } from "../cache/index.ts";
+import type { Cdn } from "../cdn/index.ts";
 import { resolveOptions } from "../core/index.ts";
 import { sendProblem } from "./answer.ts";
 import { type CompiledEndpoint, compileEndpoint } from "./compile.ts";
@@ -20,7 +22,8 @@ import { AnswersAtHand } from "./response-cache/at-hand.ts";
 import { createResponseCache } from "./response-cache/consult.ts";
 import { parseJsonBody } from "./validation/json-body.ts";
 
-type ServeOptions = Required<Omit<PluginOptions, "database" | "cacheTokens">> & Pick<PluginOptions, "database" | "cacheTokens">;
+type ServeOptions = Required<Omit<PluginOptions, "database" | "cacheTokens" | "cdn">> &
+  Pick<PluginOptions, "database" | "cacheTokens" | "cdn">;
 
 /** What every request of one app shares. */
 export function createKit(options: ServeOptions, fastify: FastifyInstance, silent: boolean): Kit {
@@ -33,14 +36,25 @@ export function createKit(options: ServeOptions, fastify: FastifyInstance, silen
     log: fastify.log,
     silent,
     headers,
-    responseCache: cache ? createResponseCache(cache, name, release, new Map(headers)) : undefined,
+    responseCache: cache ? createResponseCache(cache, name, release, new Map(headers), options.cdn) : undefined,
     answers: undefined,
     lane: undefined,
     tokens: options.cacheTokens,
     draining: false,
   };
+  if (options.cdn && cache) follow(options.cdn, cache, fastify);
   if (kit.responseCache) kit.answers = new AnswersAtHand(kit, kit.responseCache, fastify.server);
   return kit;
+}
+
+/** What the cache hears of is purged, as long as the server is there. */
+function follow(cdn: Cdn, { ledger }: Cache, fastify: FastifyInstance): void {
+  if (!ledger.listen) {
+    fastify.log.warn("the cache's ledger does not say what is written: answers at the CDN end by cdn.purge(), or with their time");
+    return;
+  }
+  const following = cdn.follow({ onWritten: (listener) => ledger.listen!(listener) });
+  fastify.addHook("onClose", async () => following[Symbol.dispose]());
 }
 
 /** Reads a JSON body, or says why not. An empty body is none. */

@@ -20,7 +20,8 @@ import { responseCacheDefaults } from "../options.ts";
 import { isReported, report } from "../report.ts";
 import { acceptedRequestId } from "../request-id.ts";
 import { pathOf } from "../validation/request-input.ts";
-import { type FilledAnswer, ResponseEntry } from "./entry.ts";
+import { cdnHeaders } from "./cdn-headers.ts";
+import { type AnswerOutcome, type FilledAnswer, ResponseEntry } from "./entry.ts";
 import { entryCodec } from "./entry-codec.ts";
 import type { ResponseCache } from "./consult.ts";
 import { Head } from "./head.ts";
@@ -137,7 +138,7 @@ export class AnswersAtHand implements FastAnswers {
     const etag = request.ifNoneMatch === undefined ? undefined : variants.known(negotiated, request.ifNoneMatch);
     const variant = etag === undefined ? variants.now(negotiated, true) : variants.identity;
     if (variant === undefined) return undefined; // large, and not encoded yet
-    const head = this.#headOf(url, target, entry, variant, etag);
+    const head = this.#headOf(url, target, entry, variant, etag, outcome);
     if (head === undefined) return undefined;
     const id = requestId ?? acceptedRequestId(request.requestId);
     return new Hit(this.#kit, target.endpoint, url, id, head, outcome, entry, etag === undefined ? variant.body : nothing);
@@ -177,7 +178,14 @@ export class AnswersAtHand implements FastAnswers {
     return key;
   }
 
-  #headOf(url: string, target: Target, entry: ResponseEntry, variant: Variant, etag: string | undefined): Head | undefined {
+  #headOf(
+    url: string,
+    target: Target,
+    entry: ResponseEntry,
+    variant: Variant,
+    etag: string | undefined,
+    outcome: AnswerOutcome,
+  ): Head | undefined {
     const { serial } = entry;
     const status = etag === undefined ? entry.status : 304;
     for (const head of target.heads) {
@@ -188,7 +196,8 @@ export class AnswersAtHand implements FastAnswers {
     else if (target.heads.length >= mostHeads) target.heads.shift();
     let head: Head;
     try {
-      head = new Head(entry, variant, etag, this.#responseCache, this.#connection());
+      const { cdn } = this.#responseCache;
+      head = new Head(entry, variant, etag, this.#responseCache, this.#connection(), cdnHeaders(cdn, target.plan, entry, outcome));
     } catch {
       this.#targets.delete(url); // a head that Node would not send: it says so on the ordinary way
       return undefined;

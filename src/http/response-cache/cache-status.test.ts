@@ -13,6 +13,7 @@ const outcome = (given: Partial<Outcome<unknown>>): Outcome<unknown> => ({
   admitted: true,
   ageMs: 0,
   remainingMs: 0,
+  dependencies: new Uint32Array(0),
   ...given,
 });
 

@@ -12,12 +12,14 @@ import { Readable } from "node:stream";
 import { serialize } from "node:v8";
 import type { Cache, Demand, Fill as CacheFill, Findings, ReadOptions } from "../../cache/index.ts";
 import type { Deadline } from "../../concurrency/index.ts";
+import type { Cdn } from "../../cdn/index.ts";
 import { sendFailure, sendResult } from "../answer.ts";
 import { responseCacheChannel } from "../channels.ts";
 import type { Exchange } from "../exchange.ts";
 import { pathOf } from "../validation/request-input.ts";
 import { bypassed, cacheStatusOf, failed, notAsked } from "./cache-status.ts";
-import { type AnswerOutcome, type FilledAnswer, PersonalAnswer, RefusedRequest } from "./entry.ts";
+import { type AnswerOutcome, type FilledAnswer, PersonalAnswer, RefusedRequest, type ResponseEntry } from "./entry.ts";
+import { cdnHeaders } from "./cdn-headers.ts";
 import { entryCodec } from "./entry-codec.ts";
 import { digestOf } from "./etag.ts";
 import { Fill } from "./fill.ts";
@@ -42,6 +44,8 @@ export interface ResponseCache {
   readonly refused: string;
   /** Of answers to a GET of an endpoint that is not cached, by why it is not. */
   readonly off: ReadonlyMap<string, string>;
+  /** What stands in front, and is told of answers. */
+  readonly cdn: Cdn | undefined;
 }
 
 const offReasons: readonly CacheOff[] = ["off", "auth", "method", "stream"];
@@ -51,6 +55,7 @@ export const createResponseCache = (
   name: string,
   release: string,
   commonHeaders: ReadonlyMap<string, string>,
+  cdn?: Cdn,
 ): ResponseCache =>
   Object.freeze({
     cache,
@@ -61,6 +66,7 @@ export const createResponseCache = (
     noEndpoint: bypassed(name, "no-endpoint"),
     refused: bypassed(name, "refused"),
     off: new Map(offReasons.map((why) => [why, bypassed(name, why)])),
+    cdn,
   });
 
 /** Answers a GET or HEAD without the cache. */
@@ -229,10 +235,15 @@ class Consultation implements ReadOptions<FilledAnswer> {
     if (!isOwn && this.#plan.scope === "public" && !isFor(outcome, exchange))
       return goPast(exchange, this.#responseCache, "authorization", this.#direct);
     this.#note(outcome);
-    if (isOwn && !stored) return withToken(exchange, this.#fill!, () => void sendEntry(exchange, value, outcome));
+    if (isOwn && !stored)
+      return withToken(exchange, this.#fill!, () => void sendEntry(exchange, value, outcome, this.#cdnHeaders(value, outcome)));
     if (stored && this.#plan.scope === "public" && value.failure === undefined)
       exchange.kit.answers?.learn(exchange.request, exchange.target!, this.#plan, this.#key);
-    void sendEntry(exchange, value, outcome);
+    void sendEntry(exchange, value, outcome, this.#cdnHeaders(value, outcome));
+  }
+
+  #cdnHeaders(entry: ResponseEntry, outcome: AnswerOutcome) {
+    return cdnHeaders(this.#responseCache.cdn, this.#plan, entry, outcome);
   }
 
   #note(outcome: AnswerOutcome): void {

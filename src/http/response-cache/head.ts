@@ -2,7 +2,7 @@
 // request's id is put behind it each time. See docs/response-cache.md.
 
 import { STATUS_CODES, validateHeaderName, validateHeaderValue } from "node:http";
-import type { ResponseEntry } from "./entry.ts";
+import type { ResponseEntry, StoredHeader } from "./entry.ts";
 import { currentSecond, httpDate } from "./http-date.ts";
 import { type Variant, type VariantName, codingOf } from "./variants.ts";
 
@@ -52,12 +52,19 @@ export class Head {
    * Node checks it, because it goes past Node, and what came from a shared store is not of our making.
    * @throws ERR_INVALID_HTTP_TOKEN, ERR_INVALID_CHAR
    */
-  constructor(entry: ResponseEntry, variant: Variant, etag: string | undefined, parts: HeadParts, connection: string) {
+  constructor(
+    entry: ResponseEntry,
+    variant: Variant,
+    etag: string | undefined,
+    parts: HeadParts,
+    connection: string,
+    cdnHeaders: readonly StoredHeader[] = [],
+  ) {
     this.serial = entry.serial;
     this.status = etag === undefined ? entry.status : 304;
     this.variant = variant.name;
     this.etag = etag;
-    this.#constant = constantHeaders(entry, variant, etag, parts.commonHeaders);
+    this.#constant = constantHeaders(entry, variant, etag, parts.commonHeaders, cdnHeaders);
     const inner = entry.headers.find(({ name }) => name === "cache-status")?.values.join(", ");
     this.#statusBefore = `${inner ? `${inner}, ` : ""}${parts.name}; hit; ttl=`;
     this.#connection = connection;
@@ -132,12 +139,15 @@ function constantHeaders(
   variant: Variant,
   etag: string | undefined,
   commonHeaders: ReadonlyMap<string, string>,
+  cdnHeaders: readonly StoredHeader[],
 ): string[] {
   const isNotModified = etag !== undefined;
-  const own = new Set(entry.headers.map(({ name }) => name));
+  const replaced = new Set(cdnHeaders.map(({ name }) => name));
+  const headers = [...entry.headers.filter(({ name }) => !replaced.has(name)), ...cdnHeaders];
+  const own = new Set(headers.map(({ name }) => name));
   const list: string[] = [];
   for (const [name, value] of commonHeaders) if (!own.has(name)) list.push(name, value);
-  for (const { name, values } of entry.headers) {
+  for (const { name, values } of headers) {
     if (name === "cache-status" || (isNotModified && describesBody.has(name))) continue;
     for (const value of values) list.push(name, value);
   }

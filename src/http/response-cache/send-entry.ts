@@ -16,7 +16,7 @@ import { type Negotiated, negotiateCoding } from "../compression/negotiate.ts";
 import { httpErrors } from "../errors.ts";
 import type { Exchange } from "../exchange.ts";
 import { rangeIn } from "./byte-range.ts";
-import type { AnswerOutcome, ResponseEntry } from "./entry.ts";
+import type { AnswerOutcome, ResponseEntry, StoredHeader } from "./entry.ts";
 import { describesBody } from "./head.ts";
 import { type Variant, codingOf } from "./variants.ts";
 
@@ -25,6 +25,7 @@ export function sendEntry(
   exchange: Exchange,
   entry: ResponseEntry,
   { state, stored, ageMs }: Pick<AnswerOutcome, "state" | "stored" | "ageMs">,
+  cdnHeaders: readonly StoredHeader[] = [],
 ): void | Promise<void> {
   const { reply, request } = exchange;
   if (exchange.answered || reply.sent) return;
@@ -32,6 +33,7 @@ export function sendEntry(
   // What its handler took from another cache was old already when it was made.
   if (again || entry.age > 0) reply.header("age", entry.age + Math.floor(ageMs / 1_000));
   putHeaders(reply, entry);
+  for (const { name, values } of cdnHeaders) reply.header(name, values[0]);
   if (entry.failure) return sendFailureDocument(exchange, entry.failure);
   reply.code(entry.status);
   const { variants } = entry;

@@ -1,0 +1,68 @@
+// A CDN on loopback: keeps what Surrogate-Control allows, under the keys of Surrogate-Key, until it is purged as Fastly is.
+
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
+import { send } from "../http/client.ts";
+
+interface Kept {
+  readonly body: string;
+  readonly keys: readonly string[];
+}
+
+export interface CachingCdn extends AsyncDisposable {
+  readonly url: string;
+  /** What stands under paths now. */
+  readonly kept: ReadonlyMap<string, Kept>;
+  /** In order: "store /a", "purge /a". */
+  readonly history: readonly string[];
+  /** Purges are answered 503. */
+  down: boolean;
+  refused: number;
+  /** Waited for between the origin's answer and its being kept. */
+  beforeStore: () => Promise<void>;
+}
+
+export async function startCachingCdn(origin: () => string): Promise<CachingCdn> {
+  const kept = new Map<string, Kept>();
+  const history: string[] = [];
+  const server = createServer(async (request, response) => {
+    const path = request.url!;
+    if (request.method === "POST") {
+      const { surrogate_keys: keys } = JSON.parse(await text(request)) as { surrogate_keys: string[] };
+      if (cdn.down) {
+        cdn.refused++;
+        return response.writeHead(503).end();
+      }
+      for (const [each, { keys: its }] of kept)
+        if (its.some((key) => keys.includes(key))) {
+          kept.delete(each);
+          history.push(`purge ${each}`);
+        }
+      return response.writeHead(200, { "content-type": "application/json" }).end("{}");
+    }
+    const hit = kept.get(path);
+    if (hit) return response.writeHead(200, { "x-cdn": "hit" }).end(hit.body);
+    const answer = await send(origin() + path);
+    await cdn.beforeStore();
+    if (/^max-age=[1-9]/.test(String(answer.headers["surrogate-control"]))) {
+      kept.set(path, { body: answer.text, keys: String(answer.headers["surrogate-key"]).split(" ") });
+      history.push(`store ${path}`);
+    }
+    return response.writeHead(answer.status, { "x-cdn": "miss" }).end(answer.text);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const cdn: CachingCdn = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    kept,
+    history,
+    down: false,
+    refused: 0,
+    beforeStore: async () => {},
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+  return cdn;
+}
