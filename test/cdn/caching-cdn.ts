@@ -1,6 +1,6 @@
 // A CDN on loopback: keeps what Surrogate-Control allows, under the keys of Surrogate-Key, until it is purged as Fastly is.
 
-import { createServer } from "node:http";
+import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { send } from "../http/client.ts";
@@ -26,30 +26,33 @@ export interface CachingCdn extends AsyncDisposable {
 export async function startCachingCdn(origin: () => string): Promise<CachingCdn> {
   const kept = new Map<string, Kept>();
   const history: string[] = [];
-  const server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = request.url!;
     if (request.method === "POST") {
       const { surrogate_keys: keys } = JSON.parse(await text(request)) as { surrogate_keys: string[] };
       if (cdn.down) {
         cdn.refused++;
-        return response.writeHead(503).end();
+        return void response.writeHead(503).end();
       }
       for (const [each, { keys: its }] of kept)
         if (its.some((key) => keys.includes(key))) {
           kept.delete(each);
           history.push(`purge ${each}`);
         }
-      return response.writeHead(200, { "content-type": "application/json" }).end("{}");
+      return void response.writeHead(200, { "content-type": "application/json" }).end("{}");
     }
     const hit = kept.get(path);
-    if (hit) return response.writeHead(200, { "x-cdn": "hit" }).end(hit.body);
-    const answer = await send(origin() + path);
+    if (hit) return void response.writeHead(200, { "x-cdn": "hit" }).end(hit.body);
+    const fetched = await send(origin() + path);
     await cdn.beforeStore();
-    if (/^max-age=[1-9]/.test(String(answer.headers["surrogate-control"]))) {
-      kept.set(path, { body: answer.text, keys: String(answer.headers["surrogate-key"]).split(" ") });
+    if (/^max-age=[1-9]/.test(String(fetched.headers["surrogate-control"]))) {
+      kept.set(path, { body: fetched.text, keys: String(fetched.headers["surrogate-key"]).split(" ") });
       history.push(`store ${path}`);
     }
-    return response.writeHead(answer.status, { "x-cdn": "miss" }).end(answer.text);
+    return void response.writeHead(fetched.status, { "x-cdn": "miss" }).end(fetched.text);
+  };
+  const server = createServer((request, response) => {
+    answer(request, response).catch(() => response.destroy()); // the origin is gone
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const cdn: CachingCdn = {
