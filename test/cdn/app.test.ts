@@ -1,6 +1,7 @@
 // An app behind a CDN: what the cache keeps is kept there, until a commit in PostgreSQL ends it in both places.
 
 import assert from "node:assert/strict";
+import { Agent, type RequestOptions } from "node:http";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Type } from "typebox";
@@ -61,15 +62,30 @@ async function start(t: TestContext) {
 
 test("a write purges what was read from it, and nothing else; hits of the fast lane carry the same fields", async (t) => {
   const { app, clock, edge, url, ask, rename, waiting } = await start(t);
-  const [first, second] = [await send(`${url}/cities/1`), await send(`${url}/cities/1`)];
-  assert.match(String(first.headers["cache-status"]), /hit/);
+  // On a machine that stalls the cache may not be sure for a moment that nothing was written.
+  const hit = async (options: RequestOptions = {}) => {
+    let answer = await send(`${url}/cities/1`, options);
+    await until("a hit", async () => {
+      if (String(answer.headers["cache-status"]).includes("; hit;")) return true;
+      answer = await send(`${url}/cities/1`, options);
+      return false;
+    });
+    return answer;
+  };
+  const [first, second] = [await hit(), await hit()];
   assert.match(String(first.headers["surrogate-control"]), /^max-age=\d+$/);
   assert.ok(Number(/\d+/.exec(String(first.headers["surrogate-control"]))![0]) >= 50);
   assert.deepEqual(second.headers["surrogate-key"], first.headers["surrogate-key"]);
   const etag = String(first.headers["etag"]);
-  const same = await send(`${url}/cities/1`, { headers: { "if-none-match": etag } });
+  const same = await hit({ headers: { "if-none-match": etag } });
   assert.deepEqual([same.status, same.headers["surrogate-key"]], [304, first.headers["surrogate-key"]]);
-  assert.ok(app.fastLane);
+  // Over one connection the lane answers from the second request on; it may still be checking Node when the first come.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.after(() => agent.destroy());
+  await until("the lane has answered", async () => {
+    assert.equal((await hit({ agent })).headers["surrogate-key"], first.headers["surrogate-key"]);
+    return app.fastLane!.counts.answered > 0;
+  });
 
   await rename(1, "Eridu");
   await until("the purge waits", () => waiting() > 0);

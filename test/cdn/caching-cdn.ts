@@ -14,30 +14,24 @@ export interface CachingCdn extends AsyncDisposable {
   readonly url: string;
   /** What stands under paths now. */
   readonly kept: ReadonlyMap<string, Kept>;
-  /** In order: "store /a", "purge /a". */
-  readonly history: readonly string[];
   /** Purges are answered 503. */
   down: boolean;
-  refused: number;
   /** Waited for between the origin's answer and its being kept. */
   beforeStore: () => Promise<void>;
 }
 
 export async function startCachingCdn(origin: () => string): Promise<CachingCdn> {
   const kept = new Map<string, Kept>();
-  const history: string[] = [];
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = request.url!;
     if (request.method === "POST") {
       const { surrogate_keys: keys } = JSON.parse(await text(request)) as { surrogate_keys: string[] };
       if (cdn.down) {
-        cdn.refused++;
         return void response.writeHead(503).end();
       }
       for (const [each, { keys: its }] of kept)
         if (its.some((key) => keys.includes(key))) {
           kept.delete(each);
-          history.push(`purge ${each}`);
         }
       return void response.writeHead(200, { "content-type": "application/json" }).end("{}");
     }
@@ -47,7 +41,6 @@ export async function startCachingCdn(origin: () => string): Promise<CachingCdn>
     await cdn.beforeStore();
     if (/^max-age=[1-9]/.test(String(fetched.headers["surrogate-control"]))) {
       kept.set(path, { body: fetched.text, keys: String(fetched.headers["surrogate-key"]).split(" ") });
-      history.push(`store ${path}`);
     }
     return void response.writeHead(fetched.status, { "x-cdn": "miss" }).end(fetched.text);
   };
@@ -58,9 +51,7 @@ export async function startCachingCdn(origin: () => string): Promise<CachingCdn>
   const cdn: CachingCdn = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     kept,
-    history,
     down: false,
-    refused: 0,
     beforeStore: async () => {},
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
