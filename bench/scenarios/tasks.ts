@@ -71,9 +71,20 @@ async function withoutWaiting(url: string): Promise<void> {
   await client.end();
 }
 
-/** Tasks enqueued one at a time, 16 callers at once. */
-async function enqueues(systems: readonly TaskSystem[], rounds: number, how: string): Promise<readonly Samples[]> {
-  const perRound = 4_000;
+/** Tasks enqueued one at a time by each of so many callers. */
+async function enqueues(systems: readonly TaskSystem[], rounds: number, how: string): Promise<Record<string, readonly Samples[]>> {
+  const results: Record<string, readonly Samples[]> = {};
+  for (const callers of [1, 16, 64]) results[`by ${callers}`] = await enqueuesBy(callers, systems, rounds, how);
+  return results;
+}
+
+async function enqueuesBy(
+  callers: number,
+  systems: readonly TaskSystem[],
+  rounds: number,
+  how: string,
+): Promise<readonly Samples[]> {
+  const perRound = callers === 1 ? 1_000 : 4_000;
   const samples = await interleave(
     systems.map((system) => ({
       name: system.name,
@@ -81,7 +92,7 @@ async function enqueues(systems: readonly TaskSystem[], rounds: number, how: str
         let left = perRound;
         const startedMs = performance.now();
         await Promise.all(
-          Array.from({ length: concurrency }, async () => {
+          Array.from({ length: callers }, async () => {
             while (left-- > 0) await system.enqueueOne();
           }),
         );
@@ -93,7 +104,7 @@ async function enqueues(systems: readonly TaskSystem[], rounds: number, how: str
     rounds,
   );
   console.log("");
-  printComparison(`enqueued one by one/s, ${how}`, samples, [...baselines, "pg-boss, fetch and complete by 100"]);
+  printComparison(`enqueued one by one/s by ${callers} callers, ${how}`, samples, [...baselines, "pg-boss, fetch and complete by 100"]);
   return samples;
 }
 
