@@ -323,7 +323,10 @@ export interface TaskStore extends Closeable {
    */
   fetch(demands: readonly FetchDemand[], options: FetchOptions): Promise<readonly ClaimedTask[]>;
 
-  /** Outcomes are in the order of `settlements`. Each is judged by its own lease; one that is fenced does not hold up the others. */
+  /**
+   * Outcomes are in the order of `settlements`. Each is judged by its own lease; one that is fenced does not hold up the others. Of a lease
+   * that is named twice the first settlement counts.
+   */
   settle(settlements: readonly Settlement[]): Promise<readonly SettleOutcome[]>;
 
   /** Prolongs leases to `leaseMs` from now. One that has run out but that nobody has recovered yet is still held. */

@@ -300,6 +300,39 @@ export function taskStoreContract(
       assert.equal((await here.store.show(third.id))?.attempt, 2);
     });
 
+    test("judges several leases of one task in a batch each by itself; of one that is named twice the first counts", async () => {
+      await using here = await at();
+      await here.store.enqueue({ tasks: [here.task(), here.task(), here.task()] });
+      const [a, b, c] = await here.take();
+      const old = { ...a!, lease: "1" };
+      assert.deepEqual(await here.store.extend([old, a!, old, b!], minute), ["lost", "held", "lost", "held"]);
+      await here.store.saveProgress([
+        { task: a!, progress: "1" },
+        { task: a!, progress: "2" },
+      ]);
+      assert.equal((await here.store.show(a!.id))?.progress, "2", "of two states of progress the last counts");
+      const next = () => ({ next: { tasks: [here.task({ name: "follower" })] } });
+      assert.deepEqual(
+        await here.settle(
+          complete(old, next()),
+          complete(a!, next()),
+          { kind: "release", task: a!, delayMs: 0 },
+          complete(a!, next()),
+          { kind: "release", task: b!, delayMs: minute },
+          complete(b!),
+        ),
+        ["fenced", "settled", "fenced", "fenced", "settled", "fenced"],
+      );
+      assert.equal((await here.store.show(a!.id))?.state, "completed");
+      assert.equal((await here.store.show(b!.id))?.state, "waiting");
+      assert.deepEqual(
+        (await here.take()).map(({ name }) => name),
+        ["follower"],
+        "what follows is enqueued once",
+      );
+      assert.deepEqual(await here.settle(complete(c!), complete(c!)), ["settled", "fenced"]);
+    });
+
     test("judges the settlements of a batch one by one", async () => {
       await using here = await at();
       await here.store.enqueue({ tasks: Array.from({ length: 6 }, () => here.task()) });

@@ -33,6 +33,7 @@ export function translated(operation: string, error: unknown): unknown {
   if (missing.has((error as { code?: string }).code ?? "")) {
     return tasksErrors.create("MILLRACE_TASKS_NOT_SET_UP", { reason: (error as Error).message }, error);
   }
+  if (tasksErrors.is(error, "MILLRACE_TASKS_STORE_UNAVAILABLE")) return error;
   return mayPass(error) ? storeUnavailable("postgresql", operation, error) : error;
 }
 

@@ -103,6 +103,22 @@ suite("enqueues that are gathered", () => {
     );
   });
 
+  test("are refused when ten thousand wait already", async () => {
+    const { gathering, sent } = heldServer();
+    const all = Array.from({ length: 10_003 }, (_, i) => gathering.enqueue(taskOf(`${i}`), undefined));
+    const settled = Promise.allSettled(all);
+    await assert.rejects(all.at(-1)!, { code: "MILLRACE_TASKS_STORE_UNAVAILABLE", message: /10000 enqueues wait/ });
+    let open = true;
+    const done = settled.then(() => (open = false));
+    for (let i = 0; open; i++) {
+      if (i < sent.length) sent[i]!.answer();
+      else i--;
+      await settle();
+    }
+    await done;
+    assert.equal((await settled).filter(({ status }) => status === "fulfilled").length, 10_002);
+  });
+
   test("are at most so many, and so long, that nobody waits for them long", async () => {
     const { gathering, sent } = heldServer();
     const many = Array.from({ length: 1_202 }, (_, i) => gathering.enqueue(taskOf(`${i}`), undefined));

@@ -4,7 +4,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
 import { type Ending, type Waiter, startWaiting } from "../../concurrency/index.ts";
-import { tasksErrors } from "../errors.ts";
+import { storeUnavailable } from "../store-failure.ts";
 import type { EnqueueOutcome, NewTask } from "../store.ts";
 import { type EnqueueStatement, manyTasks, oneTask } from "./enqueue.ts";
 
@@ -14,6 +14,9 @@ const most = { tasks: 500, characters: 512 * 1_024 };
 /** On their way at once: a second one keeps a lone caller from waiting for the commit of another. More would only make batches smaller. */
 const mostStatements = 2;
 
+/** More than a server takes within the store's timeout. */
+const mostWaiting = 10_000;
+
 interface Waiting {
   readonly task: NewTask;
   readonly waiter: Waiter<EnqueueOutcome>;
@@ -21,9 +24,8 @@ interface Waiting {
 
 const lengthOf = ({ task: { input, meta } }: Waiting): number => input.length + (meta?.length ?? 0);
 
-/** Whether `error` is about the server, and so would be the same for each task alone. */
-const concernsAll = (error: unknown): boolean =>
-  tasksErrors.is(error, "MILLRACE_TASKS_STORE_UNAVAILABLE") || tasksErrors.is(error, "MILLRACE_TASKS_NOT_SET_UP");
+/** Whether `error` may be the fault of one task: SQLSTATE classes 21 to 23 (what its values are), 54 (too much of something). */
+const concernsOne = (error: unknown): boolean => /^(?:21|22|23|54)...$/.test(String((error as { code?: unknown }).code));
 
 export class Gathering {
   /** Runs a statement in a transaction of its own, for nobody in particular. */
@@ -43,6 +45,8 @@ export class Gathering {
    */
   enqueue(task: NewTask, ending: Ending | undefined): Promise<EnqueueOutcome> {
     if (ending?.aborted) return Promise.reject(ending.reason as Error);
+    if (this.#waiting.size >= mostWaiting)
+      return Promise.reject(storeUnavailable("postgresql", "enqueue", new Error(`${mostWaiting} enqueues wait for it already`)));
     const waiter = startWaiting<EnqueueOutcome>(ending, () => this.#waiting.delete(waiting));
     const waiting: Waiting = { task, waiter };
     this.#waiting.add(waiting);
@@ -79,7 +83,7 @@ export class Gathering {
       const outcomes = await this.#send(statement);
       for (const [i, { waiter }] of batch.entries()) waiter.resolve(outcomes[i]!);
     } catch (error) {
-      if (batch.length === 1 || concernsAll(error)) for (const { waiter } of batch) waiter.reject(error);
+      if (batch.length === 1 || !concernsOne(error)) for (const { waiter } of batch) waiter.reject(error);
       // One of them is at fault, and nothing of the statement has happened.
       else for (const each of batch) await this.#sendTogether([each]);
     }

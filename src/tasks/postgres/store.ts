@@ -85,6 +85,22 @@ interface FetchedRow {
 const inOrder = <T>(items: readonly T[], idOf: (item: T) => string): T[] =>
   items.toSorted((a, b) => (idOf(a) < idOf(b) ? -1 : idOf(a) > idOf(b) ? 1 : 0));
 
+/**
+ * Rounds in which each task is named once, the first time in the first: what a statement answers by id is then about one lease, and of two
+ * settlements of the same lease the first counts. Nearly always there is one round.
+ */
+function oncePerTask<T>(items: readonly T[], idOf: (item: T) => string): readonly (readonly T[])[] {
+  const rounds: T[][] = [];
+  const times = new Map<string, number>();
+  for (const item of items) {
+    const id = idOf(item);
+    const round = times.get(id) ?? 0;
+    times.set(id, round + 1);
+    (rounds[round] ??= []).push(item);
+  }
+  return rounds;
+}
+
 /** 63 bits that nobody else has: with the attempt, what fences a settlement. */
 const newLease = (): string => (randomBytes(8).readBigUInt64BE() >> 1n).toString();
 
@@ -135,7 +151,11 @@ class PostgresTaskStore implements TaskStore {
     if (tasks.length === 1 && only.unique === undefined && !groups?.length) {
       // Inside of a transaction that is not named, the ordinary way says so.
       if (transaction === undefined && !this.#database.insideTransaction) {
-        const outcome = await this.#gathering.enqueue(only, currentContext()?.deadline);
+        const outcome = await this.#calls.bounded(
+          "enqueue",
+          (deadline) => this.#gathering.enqueue(only, deadline),
+          currentContext()?.deadline,
+        );
         this.#notifier.ready(only.queue);
         return [outcome];
       }
@@ -225,19 +245,26 @@ class PostgresTaskStore implements TaskStore {
   }
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleOutcome[]> {
-    const finishing = settlements.filter((s) => s.kind === "complete" || s.kind === "dead" || s.kind === "cancelled");
-    const returning = settlements.filter((s) => s.kind === "retry" || s.kind === "release");
-    // One after the other: when the second fails nobody knows of the first, and asking again finds it fenced, which is right.
-    const settled = new Set<string>();
-    for (const id of finishing.length > 0 ? await this.#finish(inOrder(finishing, (s) => s.task.id)) : []) settled.add(id);
-    for (const id of returning.length > 0 ? await this.#return(inOrder(returning, (s) => s.task.id)) : []) settled.add(id);
+    const settled = new Set<Settlement>();
+    for (const round of oncePerTask(settlements, (s) => s.task.id)) await this.#settleRound(round, settled);
     const queues = new Set<string>();
-    for (const s of finishing) {
-      if (s.kind !== "complete" || !s.next || !settled.has(s.task.id)) continue;
-      for (const { queue } of s.next.tasks) queues.add(queue);
+    for (const s of settled) {
+      if (s.kind === "complete") for (const { queue } of s.next?.tasks ?? []) queues.add(queue);
     }
     for (const queue of queues) this.#notifier.ready(queue);
-    return settlements.map(({ task }) => (settled.has(task.id) ? "settled" : "fenced"));
+    return settlements.map((settlement) => (settled.has(settlement) ? "settled" : "fenced"));
+  }
+
+  /** Each task at most once. */
+  async #settleRound(round: readonly Settlement[], settled: Set<Settlement>): Promise<void> {
+    const byId = new Map(round.map((settlement) => [settlement.task.id, settlement]));
+    const finishing = round.filter((s) => s.kind === "complete" || s.kind === "dead" || s.kind === "cancelled");
+    const returning = round.filter((s) => s.kind === "retry" || s.kind === "release");
+    // One after the other: when the second fails nobody knows of the first, and asking again finds it fenced, which is right.
+    for (const id of finishing.length > 0 ? await this.#finish(inOrder(finishing, (s) => s.task.id)) : [])
+      settled.add(byId.get(id)!);
+    for (const id of returning.length > 0 ? await this.#return(inOrder(returning, (s) => s.task.id)) : [])
+      settled.add(byId.get(id)!);
   }
 
   async #finish(settlements: readonly Extract<Settlement, { keepMs: number }>[]): Promise<readonly string[]> {
@@ -271,29 +298,33 @@ class PostgresTaskStore implements TaskStore {
   }
 
   async extend(leases: readonly TaskLease[], leaseMs: number): Promise<readonly LeaseState[]> {
-    if (leases.length === 0) return [];
-    const sent = inOrder(leases, (l) => l.id);
-    const rows = await this.#calls.rows(
-      "extend",
-      sql<{ id: string; cancelled: boolean }>`
-        select * from millrace.extend_tasks_1(
-          ${sent.map((l) => l.id)}::uuid[], ${sent.map((l) => l.attempt)}::int[], ${sent.map((l) => l.lease)}::bigint[],
-          ${leaseMs}::bigint)`,
-    );
-    const held = new Map(rows.map(({ id, cancelled }) => [id, cancelled]));
-    return leases.map(({ id }) => (held.has(id) ? (held.get(id) ? "cancelled" : "held") : "lost"));
+    const states = new Map<TaskLease, LeaseState>();
+    for (const round of oncePerTask(leases, (l) => l.id)) {
+      const sent = inOrder(round, (l) => l.id);
+      const rows = await this.#calls.rows(
+        "extend",
+        sql<{ id: string; cancelled: boolean }>`
+          select * from millrace.extend_tasks_1(
+            ${sent.map((l) => l.id)}::uuid[], ${sent.map((l) => l.attempt)}::int[], ${sent.map((l) => l.lease)}::bigint[],
+            ${leaseMs}::bigint)`,
+      );
+      const held = new Map(rows.map(({ id, cancelled }) => [id, cancelled ? "cancelled" : "held"] as const));
+      for (const lease of round) states.set(lease, held.get(lease.id) ?? "lost");
+    }
+    return leases.map((lease) => states.get(lease)!);
   }
 
   async saveProgress(updates: readonly { readonly task: TaskLease; readonly progress: string }[]): Promise<void> {
-    if (updates.length === 0) return;
-    const sent = inOrder(updates, (u) => u.task.id);
-    await this.#calls.rows(
-      "saveProgress",
-      sql`
-        select millrace.save_progress_1(
-          ${sent.map((u) => u.task.id)}::uuid[], ${sent.map((u) => u.task.attempt)}::int[],
-          ${sent.map((u) => u.task.lease)}::bigint[], ${sent.map((u) => u.progress)}::text[])`,
-    );
+    for (const round of oncePerTask(updates, (u) => u.task.id)) {
+      const sent = inOrder(round, (u) => u.task.id);
+      await this.#calls.rows(
+        "saveProgress",
+        sql`
+          select millrace.save_progress_1(
+            ${sent.map((u) => u.task.id)}::uuid[], ${sent.map((u) => u.task.attempt)}::int[],
+            ${sent.map((u) => u.task.lease)}::bigint[], ${sent.map((u) => u.progress)}::text[])`,
+      );
+    }
   }
 
   async recover(options: {

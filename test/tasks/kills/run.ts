@@ -68,9 +68,9 @@ export async function runKills(target: KillTarget, options: KillRunOptions): Pro
     return { log, worker: await readyProcess(new URL("worker.ts", import.meta.url), JSON.stringify(config)) };
   };
   const workers = await Promise.all(Array.from({ length: options.workers }, startWorker));
+  let stopped = false;
   try {
     let enqueued = 0;
-    let stopped = false;
     /** Until the store has said yes: a batch whose answer was lost is handed in again, with the same ids. */
     const enqueueAll = async (): Promise<void> => {
       while (enqueued < options.tasks) {
@@ -144,6 +144,7 @@ export async function runKills(target: KillTarget, options: KillRunOptions): Pro
     await enqueuing;
     await sleep(200); // the last answers are written down
   } finally {
+    stopped = true;
     for (const { worker } of workers) await worker[Symbol.asyncDispose]();
   }
 
