@@ -104,7 +104,10 @@ async function enqueuesBy(
     rounds,
   );
   console.log("");
-  printComparison(`enqueued one by one/s by ${callers} callers, ${how}`, samples, [...baselines, "pg-boss, fetch and complete by 100"]);
+  printComparison(`enqueued one by one/s by ${callers} callers, ${how}`, samples, [
+    ...baselines,
+    "pg-boss, fetch and complete by 100",
+  ]);
   return samples;
 }
 
