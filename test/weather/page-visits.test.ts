@@ -52,7 +52,9 @@ suite("a second visit", { timeout: 170_000 }, () => {
     const session = await context.newCDPSession(tab);
     const paths = new Map<string, string>();
     const pending = new Set<string>();
-    const answers = new Map<string, number>();
+    const statuses = new Map<string, number>();
+    /** Answers of which Network.responseReceivedExtraInfo has to come, before or after everything else about them. */
+    const toBeTold = new Set<string>();
     const kept = new Set<string>();
     const tagged = new Set<string>();
     const served: string[] = [];
@@ -62,13 +64,14 @@ suite("a second visit", { timeout: 170_000 }, () => {
       pending.add(requestId);
     });
     session.on("Network.requestServedFromCache", ({ requestId }) => void kept.add(paths.get(requestId)!));
-    session.on("Network.responseReceived", ({ requestId, response }) => {
+    session.on("Network.responseReceived", ({ requestId, response, hasExtraInfo }) => {
+      if (hasExtraInfo) toBeTold.add(requestId);
       if (Object.keys(response.headers).some((name) => name.toLowerCase() === "etag")) tagged.add(paths.get(requestId)!);
       if (response.fromDiskCache) kept.add(paths.get(requestId)!);
     });
     // Only this one tells a 304 that the browser has made a 200 of.
     session.on("Network.responseReceivedExtraInfo", ({ requestId, statusCode }) => {
-      answers.set(paths.get(requestId) ?? requestId, statusCode);
+      statuses.set(requestId, statusCode);
     });
     session.on("Network.loadingFinished", ({ requestId }) => void pending.delete(requestId));
     session.on("Network.loadingFailed", ({ requestId }) => void pending.delete(requestId));
@@ -76,7 +79,9 @@ suite("a second visit", { timeout: 170_000 }, () => {
     await tab.goto(`${weather.url}/#${seattle}`);
     await tab.waitForSelector("body[data-shown]");
     await tab.waitForSelector("#elsewhere > li");
-    await until("everything has come", () => pending.size === 0, patienceMs);
+    const isTold = () => [...toBeTold].every((requestId) => statuses.has(requestId));
+    await until("everything has come", () => pending.size === 0 && isTold(), patienceMs);
+    const answers = new Map([...statuses].map(([requestId, status]) => [paths.get(requestId)!, status]));
     return { tab, answers, tagged, kept, served };
   }
 
